@@ -1,0 +1,64 @@
+# `make` alone lists the commands. Everything runs from .venv, built from requirements.lock by the first command that needs it.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+# No tool here may call home.
+export RAY_USAGE_STATS_ENABLED := 0
+export HF_HUB_DISABLE_TELEMETRY := 1
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test check format bench captioner lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Sightline needs Python 3.11: set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(READY) ## build .venv from the lock
+
+demo: $(READY) ## run the whole system once on this machine and show what it does
+	$(BIN)/sightline demo
+
+up: $(READY) ## start the stack and leave it running
+	$(BIN)/sightline up
+
+down: $(READY) ## stop what `make up` started
+	$(BIN)/sightline down
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## rewrite the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure speed and memory beside what each is compared to
+	$(BIN)/sightline bench
+
+captioner: $(READY) ## train the tiny captioner again from rendered scenes
+	$(BIN)/python -m training.captioner.run
+
+lock: ## pin every dependency again (torch keeps its public version)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock.new pyproject.toml
+	sed -i 's/+cpu$$//' requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean: ## remove what runs have left (.sightline), not the environment
+	rm -rf .sightline
