@@ -1,0 +1,76 @@
+"""The demo's page: what each film looks like, what was read off it, and what that did to its score."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from models.files import write_atomic
+
+
+@dataclass(frozen=True)
+class FilmCard:
+    """One candidate of one user.
+
+    `score` and `score_without` are probabilities from the two served rankers, `rank` and `rank_without` its places,
+    `label` the held-out answer (True: liked, None: not rated).
+    """
+
+    item_id: str
+    title: str
+    genres: str
+    poster: Path
+    caption: str
+    tokens: Sequence[str]
+    buckets: Sequence[int]
+    score: float
+    score_without: float
+    rank: int
+    rank_without: int
+    label: bool | None
+    cold: bool
+
+    @property
+    def image(self) -> str:
+        """The poster as a data address, so that the page is one file."""
+        return "data:image/png;base64," + base64.b64encode(self.poster.read_bytes()).decode()
+
+    @property
+    def moved(self) -> int:
+        """Places gained by the caption (negative: lost)."""
+        return self.rank_without - self.rank
+
+
+@dataclass(frozen=True)
+class UserPanel:
+    """One user: who, what they liked in training, and their ranking."""
+
+    user_id: str
+    about: str
+    liked: Sequence[FilmCard]
+    ranking: Sequence[FilmCard]
+
+
+@dataclass(frozen=True)
+class DemoPage:
+    """Everything on the page; each figure was measured by the run that writes it."""
+
+    users: Sequence[UserPanel]
+    lift: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, str]
+    calls: Mapping[str, str]
+    logs: Mapping[str, str]
+
+    def write(self, path: Path) -> None:
+        """Render the page into one file.
+
+        Raises:
+            FileNotFoundError: a poster is missing.
+        """
+        loader = jinja2.FileSystemLoader(Path(__file__).parent)
+        environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+        text = environment.get_template("page.html.j2").render(page=self)
+        write_atomic(path, text.encode())
