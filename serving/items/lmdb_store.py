@@ -1,0 +1,171 @@
+"""The item store of one machine: an LMDB folder that many processes read while one writes."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+
+from models.items import ItemRow, ItemRowError, ItemStoreError, UserRow
+from serving.items.gate import ReaderGate
+from serving.items.lmdb_file import StoreFile, open_file, translated
+from serving.items.rows import RowCodec
+
+__all__ = ["ItemStoreError", "LmdbStore"]
+
+MAX_ID_BYTES = 511
+DEFAULT_MAP_SIZE = 64 << 20
+_PAGE = 1000
+_GROW_LIMIT = 1 << 44
+Row = TypeVar("Row", ItemRow, UserRow)
+
+
+class LmdbStore:
+    """`ItemStore` and `UserStore` on one LMDB folder; safe to share between threads.
+
+    Use `LmdbStore.open(path)`; close it, or use it as a context manager. A row carries a format byte and a
+    checksum, the folder a format version; nothing is pickled.
+    """
+
+    def __init__(self, file: StoreFile) -> None:
+        self._file = file
+        self._codec = RowCodec()
+        self._gate = ReaderGate()
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path | str, readonly: bool = False, map_size: int = DEFAULT_MAP_SIZE) -> "LmdbStore":
+        """Open the folder `path`, creating it unless `readonly`. `map_size` is the first size in bytes; it
+        doubles when full. Raises `ItemStoreError` for a missing, corrupt or foreign folder or a newer format.
+        """
+        return cls(open_file(Path(path), readonly, map_size))
+
+    def __enter__(self) -> "LmdbStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the environment; a later call on this store raises `ItemStoreError`."""
+        with self._gate.exclusive():
+            if not self._closed:
+                self._closed = True
+                self._file.close()
+
+    def get_many(self, item_ids: Sequence[str]) -> list[ItemRow | None]:
+        """Return the rows in the order of `item_ids`, None where unknown, from one read transaction."""
+        keys = [_lookup_key(item_id) for item_id in item_ids]
+        with self._reading(self._file.items) as txn:
+            values = list(map(txn.get, keys))
+        return self._codec.decode_items(item_ids, values)
+
+    def put_many(self, rows: Iterable[ItemRow]) -> int:
+        """Write all rows in one transaction, return how many. Raises `ItemRowError`, `ItemStoreError`."""
+        return self._put(self._file.items, "item", rows, lambda row: row.item_id, self._codec.encode_item)
+
+    def items(self) -> Iterator[ItemRow]:
+        """Yield all items by key order, a page of rows per transaction: a slow reader holds nothing open, and
+        rows that are written meanwhile may or may not be seen.
+        """
+        after = b""
+        while page := self._page(after):
+            for row in self._codec.decode_items([key.decode() for key, _ in page], [value for _, value in page]):
+                if row is not None:
+                    yield row
+            after = page[-1][0]
+
+    def count(self) -> int:
+        """Return the number of items."""
+        with self._reading(self._file.items) as txn:
+            return int(txn.stat(self._file.items)["entries"])
+
+    def generation(self) -> int:
+        """Return LMDB's last transaction number: it grows with every committed write of any process."""
+        with self._gate.shared(), translated(self._file.path):
+            self._file.check()
+            return int(self._file.env.info()["last_txnid"])
+
+    def get_user(self, user_id: str) -> UserRow | None:
+        """Return the user's row, None where unknown."""
+        with self._reading(self._file.users) as txn:
+            value = txn.get(_lookup_key(user_id))
+        return None if value is None else self._codec.decode_user(user_id, value)
+
+    def put_users(self, rows: Iterable[UserRow]) -> int:
+        """Write all rows in one transaction, return how many. Raises `ItemRowError`, `ItemStoreError`."""
+        return self._put(self._file.users, "user", rows, lambda row: row.user_id, self._codec.encode_user)
+
+    def _page(self, after: bytes) -> list[tuple[bytes, bytes]]:
+        with self._reading(self._file.items) as txn, txn.cursor() as cursor:
+            if not cursor.set_range(after + b"\0" if after else b"\0"):
+                return []
+            return [pair for pair, _ in zip(cursor.iternext(), range(_PAGE), strict=False)]
+
+    @contextmanager
+    def _reading(self, database: Any) -> Iterator[Any]:
+        """A read transaction on a file that is still whole; follows a map that another process grew."""
+        for attempt in range(3):
+            try:
+                with self._gate.shared(), translated(self._file.path):
+                    self._file.check()
+                    txn = self._file.env.begin(db=database)
+                    with txn:
+                        yield txn
+                    return
+            except lmdb.MapResizedError:
+                if attempt == 2:
+                    raise
+                self._resize(0)
+
+    def _put(
+        self,
+        database: Any,
+        kind: str,
+        rows: Iterable[Row],
+        key_of: Callable[[Row], str],
+        encode: Callable[[Row], bytes],
+    ) -> int:
+        pairs = sorted((_stored_key(kind, key_of(row)), encode(row)) for row in rows)
+        while True:
+            try:
+                with self._gate.shared(), translated(self._file.path):
+                    self._file.check()
+                    self._write(database, pairs)
+                return len(pairs)
+            except lmdb.MapFullError as cause:
+                self._grow(cause)
+            except lmdb.MapResizedError:
+                self._resize(0)
+
+    def _write(self, database: Any, pairs: list[tuple[bytes, bytes]]) -> None:
+        with self._file.env.begin(db=database, write=True) as txn, txn.cursor() as cursor:
+            cursor.putmulti(pairs)
+
+    def _grow(self, cause: lmdb.Error) -> None:
+        size = int(self._file.env.info()["map_size"]) * 2
+        if size > _GROW_LIMIT:
+            message = f"item store {self._file.path}: full at {size // 2} bytes; split the catalogue"
+            raise ItemStoreError(message) from cause
+        self._resize(size)
+
+    def _resize(self, size: int) -> None:
+        with self._gate.exclusive(), translated(self._file.path):
+            self._file.env.set_mapsize(size)
+
+
+def _lookup_key(key: str) -> bytes:
+    """Return the key's bytes; an id that cannot be stored is looked up as one that never is."""
+    raw = key.encode(errors="replace")
+    return raw if 0 < len(raw) <= MAX_ID_BYTES else b"\0"
+
+
+def _stored_key(kind: str, key: str) -> bytes:
+    try:
+        raw = key.encode()
+    except UnicodeEncodeError as cause:
+        raise ItemRowError(f"{kind} id {key!r} is not valid Unicode; replace lone surrogates") from cause
+    if not 0 < len(raw) <= MAX_ID_BYTES or raw == b"\0":
+        raise ItemRowError(f"{kind} id {key[:40]!r} has {len(raw)} bytes; expected 1 to {MAX_ID_BYTES} of UTF-8")
+    return raw
