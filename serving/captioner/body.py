@@ -1,0 +1,230 @@
+"""From an HTTP request to a list of images, not yet decoded, or a typed refusal of the whole request."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from serving.captioner.refusal import ImageRefused, RequestRefused
+
+_MAX_ID = 512
+_TYPES = "image/*, multipart/form-data or application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """An image to be fetched."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base64:
+    """An image still in base64."""
+
+    text: str
+
+    def decode(self, field: str) -> bytes:
+        """The bytes.
+
+        Raises:
+            ImageRefused: 400, not base64.
+        """
+        try:
+            return base64.b64decode(self.text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ImageRefused(
+                "bad_base64",
+                400,
+                field,
+                f"the text is not base64 ({error}): send the file's bytes in standard base64",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of a request: the caller's id (or its position), its place in the request, and where its bytes are."""
+
+    id: str
+    field: str
+    source: bytes | Base64 | Url
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a request asks for; `single` when the body itself is the image."""
+
+    entries: tuple[Entry, ...]
+    single: bool
+
+
+class _JsonImage(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str | None = Field(None, max_length=_MAX_ID)
+    data: str | None = None
+    url: str | None = Field(None, max_length=8192)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> _JsonImage:
+        if (self.data is None) == (self.url is None):
+            raise ValueError("an image has exactly one of `data` (base64) and `url`")
+        return self
+
+
+class _JsonBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    images: list[_JsonImage]
+
+
+async def read_entries(request: Request, max_bytes: int, max_images: int, timeout_s: float) -> Body:
+    """Read the request's body, of at most `max_bytes` bytes within `timeout_s` seconds, and list its images.
+
+    Raises:
+        RequestRefused: 400 for a malformed body or one without images, 408 for one that does not arrive, 413 for one
+            with too many bytes or images, 415 for a Content-Type that is not image/*, multipart/form-data or
+            application/json.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if not (kind.startswith("image/") or kind in ("multipart/form-data", "application/json")):
+        raise RequestRefused(
+            "unsupported_content_type", 415, "Content-Type", f"the Content-Type is {kind!r}: send {_TYPES}"
+        )
+    data = await _read(request, max_bytes, timeout_s)
+    if not data:
+        raise RequestRefused("empty_body", 400, "body", "the request has no body: send an image")
+    if kind.startswith("image/"):
+        return Body((Entry("0", "body", data),), single=True)
+    if kind == "application/json":
+        entries = await asyncio.to_thread(_from_json, data)
+    else:
+        entries = await _from_multipart(request, data)
+    _check_count(len(entries), max_images)
+    return Body(tuple(entries), single=False)
+
+
+def _check_count(count: int, max_images: int) -> None:
+    if count == 0:
+        raise RequestRefused("no_images", 400, "images", "the request has no images: send at least one")
+    if count > max_images:
+        raise RequestRefused(
+            "too_many_images",
+            413,
+            "images",
+            f"the request has {count} images and at most {max_images} are taken: split it",
+        )
+
+
+async def _read(request: Request, max_bytes: int, timeout_s: float) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes, int(declared))
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes, len(body))
+    except TimeoutError as error:
+        raise RequestRefused(
+            "body_timeout",
+            408,
+            "body",
+            f"{len(body)} bytes came in {timeout_s:g} s and the body is not complete",
+        ) from error
+    except ClientDisconnect as error:
+        raise RequestRefused(
+            "client_disconnected", 400, "body", "the client closed the connection"
+        ) from error
+    return bytes(body)
+
+
+def _too_large(max_bytes: int, size: int) -> RequestRefused:
+    return RequestRefused(
+        "request_too_large",
+        413,
+        "body",
+        f"the body has {size} bytes or more and at most {max_bytes} are read: split it",
+    )
+
+
+def _from_json(data: bytes) -> list[Entry]:
+    try:
+        body = _JsonBody.model_validate_json(data)
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        place = _place(fault["loc"])
+        raise RequestRefused(
+            "malformed_request",
+            400,
+            place or "body",
+            f"{fault['msg']}; expected {{'images': [{{'id': optional text, 'data': base64}} or {{'id': …, 'url': …}}]}}",
+        ) from error
+    return [
+        Entry(
+            str(number) if image.id is None else image.id,
+            f"images[{number}].{'url' if image.data is None else 'data'}",
+            Base64(image.data) if image.data is not None else Url(image.url or ""),
+        )
+        for number, image in enumerate(body.images)
+    ]
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    place = ""
+    for step in location:
+        place += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return place.lstrip(".")
+
+
+async def _from_multipart(request: Request, data: bytes) -> list[Entry]:
+    parser = MultiPartParser(request.headers, _chunks(data), max_files=10_000, max_fields=10)
+    parser.spool_max_size = len(data) + 1  # the body is in memory already: no temporary files
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        message = getattr(error, "message", None) or str(error)
+        raise RequestRefused(
+            "malformed_request",
+            400,
+            "body",
+            f"the multipart body cannot be read ({message}): send files named `image`",
+        ) from error
+    entries = []
+    for name, part in form.multi_items():
+        if name != "image" or not isinstance(part, UploadFile):
+            raise RequestRefused(
+                "malformed_request",
+                400,
+                name[:100],
+                "every part must be a file named `image` (curl: -F image=@photo.jpg)",
+            )
+        entries.append(
+            Entry((part.filename or str(len(entries)))[:_MAX_ID], f"image[{len(entries)}]", _content(part))
+        )
+    await form.close()
+    return entries
+
+
+def _content(part: UploadFile) -> bytes:
+    file: SpooledTemporaryFile[bytes] = part.file  # type: ignore[assignment]
+    file.seek(0)
+    return file.read()
+
+
+async def _chunks(data: bytes) -> AsyncGenerator[bytes, None]:
+    size = 1 << 20
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+    yield b""

@@ -1,0 +1,135 @@
+"""A Ray of our own on this machine, started for one Serve application and ended with it."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from serving.captioner.settings import CaptionerSettings, MachineSettings
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+FAILED, USAGE, PORT_IN_USE = 1, 2, 3
+APPLICATION = "captioner"
+_LOOPBACK = "127.0.0.1"
+# Ray adds `/session_<date>_<pid>/sockets/plasma_store` (62 bytes) and a socket's path has at most 107.
+_MAX_TEMP_DIR = 107 - 64
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
+    "RAY_enable_metrics_collection": "0",  # nobody runs the agent that would collect them
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a replica without a GPU keeps CUDA_VISIBLE_DEVICES as it is
+    "RAY_COLOR_PREFIX": "0",
+}
+
+
+class StartError(Exception):
+    """The service cannot start or cannot go on; `exit_code` is the process's exit code for it."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def check_port(host: str, port: int) -> None:
+    """Make sure that `host:port` can be listened on, before anything is started.
+
+    Raises:
+        StartError: it cannot; with `PORT_IN_USE` when somebody else listens there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                advice = f"port {port} of {host} is in use: end the other server or choose another with --port"
+                raise StartError(advice, PORT_IN_USE) from error
+            raise StartError(f"cannot listen on {host}:{port}: {error}", FAILED) from error
+
+
+@contextmanager
+def temporary_folder(chosen: str | None) -> Iterator[Path]:
+    """Ray's folder: the chosen one, created and kept, or a new one that is removed at the end.
+
+    Raises:
+        StartError: its path is too long for the sockets in it.
+    """
+    folder = Path(chosen).absolute() if chosen else Path(tempfile.mkdtemp(prefix="captioner-"))
+    try:
+        if len(os.fsencode(folder)) > _MAX_TEMP_DIR:
+            raise StartError(
+                f"temp_dir {str(folder)!r} has more than {_MAX_TEMP_DIR} bytes, too long for the sockets in it: "
+                "choose a shorter one with --temp-dir",
+                USAGE,
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    finally:
+        if not chosen:
+            shutil.rmtree(folder, ignore_errors=True)  # Ray's loggers may write a last line while it is removed
+
+
+def start_ray(machine: MachineSettings, settings: CaptionerSettings, folder: Path) -> None:
+    """Start Ray with room for every replica that the settings allow, and Serve's HTTP proxy."""
+    os.environ.update(_RAY_ENVIRONMENT)
+    import ray
+    from ray import serve
+
+    cpus = settings.model_cpus * settings.max_replicas + settings.ingress_cpus * settings.ingress_replicas
+    ray.init(
+        address="local",
+        num_cpus=math.ceil(cpus) + 1,
+        object_store_memory=machine.object_store_bytes,
+        include_dashboard=False,
+        log_to_driver=True,
+        logging_level="WARNING",
+        _temp_dir=str(folder),
+        _node_ip_address=_LOOPBACK,
+    )
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": machine.host, "port": machine.port},
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
+
+
+def deploy(application: Application) -> None:
+    """Run the application and return when all its replicas are up.
+
+    Raises:
+        StartError: a replica does not start; Ray has written its error to stderr.
+    """
+    from ray import serve
+
+    try:
+        serve.run(
+            application,
+            name=APPLICATION,
+            route_prefix="/",
+            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        )
+    except RuntimeError as error:
+        raise StartError(f"the application did not start: {error}", FAILED) from error
+
+
+def stop_ray() -> None:
+    """End Serve and every process of this Ray; safe to call when they never started."""
+    import ray
+    from ray import serve
+
+    if not ray.is_initialized():
+        return
+    try:
+        serve.shutdown()
+    finally:
+        ray.shutdown()

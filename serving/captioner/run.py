@@ -1,0 +1,128 @@
+"""The captioning service on one machine: `python -m serving.captioner.run --host 127.0.0.1 --port 8001 --preset tiny`.
+
+Starts a Ray of its own (loopback, no dashboard, no usage reports), serves until SIGTERM or SIGINT, and ends every
+process that it started. Exit codes: 0 stopped by a signal, 1 could not start, 2 unusable settings, 3 port in use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from pydantic import BaseModel
+
+from serving.captioner.local_ray import (
+    USAGE,
+    StartError,
+    check_port,
+    deploy,
+    start_ray,
+    stop_ray,
+    temporary_folder,
+)
+from serving.captioner.settings import (
+    PREFIX,
+    CaptionerSettings,
+    MachineSettings,
+    SettingsError,
+    read_machine,
+    read_settings,
+)
+
+if TYPE_CHECKING:
+    from models.captioner.caption import Captioner
+
+
+class _StopServing(BaseException):
+    """SIGTERM or SIGINT; no `except Exception` on the way may keep it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse flags, serve until a signal, return the exit code."""
+    arguments = vars(_parser().parse_args(argv))
+    try:
+        machine = read_machine(os.environ, _of(MachineSettings, arguments))
+        settings = read_settings(os.environ, _of(CaptionerSettings, arguments))
+        serve_until_signal(machine, settings, _preset_loader(settings.preset))
+    except SettingsError as error:
+        return _complain(error, USAGE)
+    except StartError as error:
+        return _complain(error, error.exit_code)
+    return 0
+
+
+def serve_until_signal(
+    machine: MachineSettings, settings: CaptionerSettings, load: Callable[[], Captioner]
+) -> None:
+    """Serve captions of the captioner that `load` makes, until SIGTERM or SIGINT; then end Ray.
+
+    Raises:
+        StartError: the port is taken, or Ray or a replica did not start.
+    """
+    _on_signals(_stop)
+    try:
+        check_port(machine.host, machine.port)
+        with temporary_folder(machine.temp_dir) as folder:
+            try:
+                start_ray(machine, settings, folder)
+                _on_signals(_stop)  # Ray has put its own handler in place
+                from serving.captioner.app import application
+
+                deploy(application(settings, load))
+                print(f"captioner: ready on http://{machine.host}:{machine.port}", flush=True)
+                while True:
+                    signal.pause()
+            finally:
+                _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+                stop_ray()
+    except _StopServing:
+        print("captioner: stopped", flush=True)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise _StopServing
+
+
+def _preset_loader(preset: str) -> Callable[[], Captioner]:
+    from serving.captioner.app import load_preset
+
+    return partial(load_preset, preset)
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"captioner: {error}", file=sys.stderr, flush=True)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.captioner.run",
+        description="Serve captions on one machine. Every flag is also an environment variable "
+        f"{PREFIX}<NAME>; lists are separated by commas.",
+        allow_abbrev=False,
+    )
+    for kind in (MachineSettings, CaptionerSettings):
+        for name, field in kind.model_fields.items():
+            default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+            text = f"{field.description} (default: {'none' if default in (None, '') else default})"
+            parser.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=text)
+    return parser
+
+
+def _of(kind: type[BaseModel], arguments: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in arguments.items() if name in kind.model_fields}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
