@@ -1,0 +1,31 @@
+"""Caption text before tokenization: `nfkc-lower`.
+
+NFKC, lower case, NFKC again (lower-casing can undo it), every run of Unicode white space one space, none at the ends.
+Lone surrogates, which no UTF-8 text can hold, become U+FFFD. Tables are those of Python's `unicodedata` (Unicode 14 in
+Python 3.11): characters assigned later may change with the interpreter.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def normalize(text: str) -> str:
+    """The normalised text; idempotent; any string is accepted."""
+    return " ".join(folded(text).split())
+
+
+def folded(text: str) -> str:
+    """NFKC and lower case, white space untouched. ASCII, the common case, needs no tables."""
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    return _without_lone_surrogates(text)
+
+
+def _without_lone_surrogates(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
