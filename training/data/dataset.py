@@ -4,6 +4,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,10 @@ class Dataset:
     """Interactions, items and users, not to be changed once made.
 
     Attributes:
-        interactions: user_id str, item_id str, label float32 (0 or 1), timestamp int64 (seconds since 1970, UTC),
-            optionally rating, and any further columns, which are context features.
-        items: item_id str, image (str path or URL, or None), and any further columns, which are item features.
+        interactions: user_id str, item_id str, label float32 (0 or 1), timestamp int64 (seconds since 1970,
+            UTC), optionally rating, and any further columns, which are context features.
+        items: item_id str, image (str path or URL, or None), and any further columns, which are item
+            features.
         users: user_id str, and any further columns, which are user features.
         digest: `sha256:<64 hex>` over the content, see `content_digest`.
     """
@@ -52,9 +54,10 @@ class Dataset:
         return cls(interactions, items, users, content_digest(interactions, items, users))
 
     def with_images(self, images: Mapping[str, str]) -> "Dataset":
-        """The same data set with images found at `images[item_id]`; the digest stays, since it names content and not places.
+        """The same data set with images found at `images[item_id]`.
 
-        Items that `images` does not name have no image afterwards.
+        The digest stays: it names the content as it was read, not places on a machine. Items that `images`
+            does not name have no image afterwards.
         """
         items = self.items.copy()
         found = [images.get(item) for item in items["item_id"]]
@@ -65,8 +68,8 @@ class Dataset:
 def content_digest(interactions: pd.DataFrame, items: pd.DataFrame, users: pd.DataFrame) -> str:
     """sha256 over column names, kinds and values, in row order and in the columns' alphabetical order.
 
-    Only Python strings and little-endian 64-bit numbers are hashed, so that neither the platform nor the version or storage type of pandas plays a
-    part. Row order counts, because splits name rows by number.
+    Only Python strings and little-endian 64-bit numbers are hashed, so that neither the platform nor the
+    version or storage type of pandas plays a part. Row order counts, because splits name rows by number.
 
     Raises:
         DataError: a column holds something else than strings, numbers or booleans.
@@ -92,11 +95,11 @@ def _typed(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
         if kind == "str":
             made[column] = pd.Series([str(value) for value in made[column]], dtype=object)
         else:
-            made[column] = made[column].astype(kind)
+            made[column] = pd.Series(made[column].to_numpy(dtype=np.dtype(kind)))
     return made
 
 
-def _column_bytes(column: "pd.Series[object]", where: str) -> tuple[str, bytes]:
+def _column_bytes(column: "pd.Series[Any]", where: str) -> tuple[str, bytes]:
     if pd.api.types.is_bool_dtype(column.dtype):
         return "bool", _numbers(column, "<i8") if not column.isna().any() else _numbers(column, "<f8")
     if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any():
@@ -106,7 +109,7 @@ def _column_bytes(column: "pd.Series[object]", where: str) -> tuple[str, bytes]:
     return "string", b"".join(_text(value, where) for value in column)
 
 
-def _numbers(column: "pd.Series[object]", kind: str) -> bytes:
+def _numbers(column: "pd.Series[Any]", kind: str) -> bytes:
     values = column.to_numpy(dtype=kind, na_value=np.nan) if kind == "<f8" else column.to_numpy(dtype=kind)
     if kind == "<f8":
         values = np.where(np.isnan(values), np.nan, values).astype("<f8") + 0.0  # one NaN, no negative zero
@@ -119,7 +122,8 @@ def _text(value: object, where: str) -> bytes:
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return _MISSING
     raise DataError(
-        f"column {where} holds {value!r} of type {type(value).__name__}; expected strings, numbers or booleans: convert the column"
+        f"column {where} holds {value!r} of type {type(value).__name__}; "
+        "expected strings, numbers or booleans: convert the column"
     )
 
 

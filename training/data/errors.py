@@ -55,7 +55,7 @@ class Fault:
 
 
 class DatasetError(DataError):
-    """A bring-your-own data set is refused; `faults` lists everything that is wrong with it, not only the first."""
+    """A bring-your-own data set is refused; `faults` lists all that is wrong with it, not only the first."""
 
     def __init__(self, where: str, faults: Sequence[Fault]) -> None:
         self.where = where

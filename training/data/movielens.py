@@ -1,8 +1,9 @@
 """MovieLens-100K: real people, films, ratings and times, fetched with pip and never kept in the repository.
 
-The files travel inside a package on the Python package index (the recommender library RecBole, which is not installed or imported): pip
-downloads it from whatever index this machine's pip is set up for. F. Maxwell Harper and Joseph A. Konstan, "The MovieLens Datasets: History and
-Context", ACM TiiS 5(4), 2015, https://doi.org/10.1145/2827872.
+The files travel inside a package on the Python package index (the recommender library RecBole, which is not
+installed or imported): pip downloads it from whatever index this machine's pip is set up for. F. Maxwell
+Harper and Joseph A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015,
+https://doi.org/10.1145/2827872.
 """
 
 import hashlib
@@ -31,8 +32,9 @@ FILES = {
     "ml-100k.user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
 }
 LICENCE = (
-    "MovieLens-100K (GroupLens Research, University of Minnesota): for research use; no redistribution and no commercial use without permission of "
-    "GroupLens. It is fetched into a git-ignored folder and is never part of this repository. Cite: Harper and Konstan, ACM TiiS 5(4), 2015."
+    "MovieLens-100K (GroupLens Research, University of Minnesota): for research use; no redistribution and no "
+    "commercial use without permission of GroupLens. It is fetched into a git-ignored folder and is never part of "
+    "this repository. Cite: Harper and Konstan, ACM TiiS 5(4), 2015."
 )
 POSITIVE_RATING = 4
 UNKNOWN_TITLE = "unknown"
@@ -50,9 +52,12 @@ class MovieLens:
     """The data set, and what posters are rendered from.
 
     Attributes:
-        dataset: label = 1 where rating >= 4; users have gender, occupation and age; items have nothing but their id.
-        films: item_id str, title str, year (int or None), genres (tuple of str). Kept apart from `dataset.items`, because genres and year are not
-            features of the ranker: they reach it through a poster's pixels only. Some films are listed under two ids, as GroupLens has them.
+        dataset: label = 1 where rating >= 4; users have gender, occupation and age; items have nothing but
+            their id.
+        films: item_id str, title str, year (int or None), genres (tuple of str). Kept apart from
+            `dataset.items`, because genres and year are not
+            features of the ranker: they reach it through a poster's pixels only. Some films are listed under
+                two ids, as GroupLens has them.
     """
 
     dataset: Dataset
@@ -81,8 +86,9 @@ def load(data_dir: Path, say: Callable[[str], None] | None = None) -> MovieLens:
 def fetch(data_dir: Path, say: Callable[[str], None] | None = None) -> Path:
     """Make the three MovieLens files present and intact in `data_dir`/movielens-100k and return that folder.
 
-    Intact files are used as they are, without any network. Damaged or missing ones are taken from the wheel `data_dir`/WHEEL if that is intact, which is
-    also the way to provide the data on a machine without network; else pip downloads it. Everything is checked by sha256 before it takes its place.
+    Intact files are used as they are, without any network. Damaged or missing ones are taken from the wheel
+    `data_dir`/WHEEL if that is intact, which is also the way to provide the data on a machine without
+    network; else pip downloads it. Everything is checked by sha256 before it takes its place.
 
     Raises:
         FetchError: pip failed or the content is not the expected one.
@@ -110,8 +116,8 @@ def _download(wheel: Path) -> None:
         actual = _sha256(downloaded)
         if actual != WHEEL_SHA256:
             raise FetchError(
-                f"pip's {WHEEL} has sha256 {actual or 'none (no such file)'}, expected {WHEEL_SHA256}: the index holds another file than the one known "
-                f"to this project; get the right one and put it at {wheel}"
+                f"pip's {WHEEL} has sha256 {actual or 'none (no such file)'}, expected {WHEEL_SHA256}: "
+                f"the index holds another file than the one known to this project; get the right one and put it at {wheel}"
             )
         write_atomic(wheel, downloaded.read_bytes())
     finally:
@@ -129,7 +135,10 @@ def _pip_download(into: Path, wheel: Path) -> None:
         "--disable-pip-version-check",
         "--no-input",
     ]
-    advice = f"Connect to the network (or set pip's index and proxy), or put the file {WHEEL} (sha256 {WHEEL_SHA256}) at {wheel}"
+    advice = (
+        f"Connect to the network (or set pip's index and proxy), or put the file {WHEEL} "
+        f"(sha256 {WHEEL_SHA256}) at {wheel}"
+    )
     found = f"; the file at {wheel} was there but has another sha256, {_sha256(wheel)}" if wheel.exists() else ""
     try:
         done = subprocess.run(
@@ -208,8 +217,9 @@ def _films(rows: list[list[str]]) -> pd.DataFrame:
 def parse_title(title: str, year: str) -> tuple[str, int | None]:
     """A film's title and year from the two fields of the file.
 
-    The file splits GroupLens's "Title (1995)" at its last parenthesis, which goes wrong for the one film that ends in "(1995) (V)" (a video release):
-    there the year is still in the title. The one film without a name is spelt "unkonwn".
+    The file splits GroupLens's "Title (1995)" at its last parenthesis, which goes wrong for the one film that
+    ends in "(1995) (V)" (a video release): there the year is still in the title. The one film without a name
+    is spelt "unkonwn".
     """
     title = title.strip()
     if title.casefold() in _UNKNOWN_SPELLINGS:

@@ -1,4 +1,7 @@
-"""Three ways to part a data set into training, validation and test rows; none lets the future or a held-out film into training."""
+"""Three ways to part a data set into training, validation and test rows.
+
+None lets the future, or a held-out film, into training.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -49,11 +52,12 @@ def split(dataset: Dataset, name: str, *, seed: int = 0, fold: int = 0) -> Split
 
 
 def within_user_time(dataset: Dataset) -> Split:
-    """Each user's last 20 % of interactions are test, the 10 % before are validation, the rest training (both shares rounded down).
+    """Each user's last 20 % of interactions are test, the 10 % before are validation, the rest training.
 
-    A user with fewer than 5 interactions is in training only. Interactions of one user at one second are put in order by a hash of their content,
-    which favours no item and does not depend on the order of rows; the boundary may pass through such a group, so that within a user
-    train <= valid <= test in time, not <.
+    Both shares are rounded down: a user with fewer than 5 interactions is in training only. Interactions of
+    one user at one second are put in order by a hash of their content, which favours no item and does not
+    depend on the order of rows; the boundary may pass through such a group, so that within a user train <=
+    valid <= test in time, not <.
 
     Raises:
         SplitError: no user has enough interactions.
@@ -75,8 +79,8 @@ def within_user_time(dataset: Dataset) -> Split:
 def global_time(dataset: Dataset) -> Split:
     """The last 20 % of all interactions are test, the 10 % before are validation, whoever they belong to.
 
-    The two boundaries are moments: interactions of one second are never parted (they go to the earlier part), so that
-    train < valid < test strictly, and the shares are met as nearly as that allows.
+    The two boundaries are moments: interactions of one second are never parted (they go to the earlier part),
+    so that train < valid < test strictly, and the shares are met as nearly as that allows.
 
     Raises:
         SplitError: too few distinct moments.
@@ -92,10 +96,11 @@ def global_time(dataset: Dataset) -> Split:
 
 
 def new_items(dataset: Dataset, seed: int = 0, fold: int = 0) -> Split:
-    """A fifth of the items (with all their interactions) is test, a tenth is validation: both wholly unseen in training.
+    """A fifth of the items is test and a tenth validation, with all their interactions: unseen in training.
 
-    Items are put in order by a hash of seed and id and cut into ten slices; fold f tests slices 2f and 2f+1 and validates on the next, so
-    that the five folds of a seed test every item once. Time plays no part: training may hold interactions that are later than a test one.
+    Items are put in order by a hash of seed and id and cut into ten slices; fold f tests slices 2f and 2f+1
+    and validates on the next, so that the five folds of a seed test every item once. Time plays no part:
+    training may hold interactions that are later than a test one.
 
     Raises:
         SplitError: the fold is not in 0..4 or there are fewer than 10 items.
@@ -116,14 +121,17 @@ def new_items(dataset: Dataset, seed: int = 0, fold: int = 0) -> Split:
 
 
 def _time_order(frame: pd.DataFrame) -> Rows:
-    """Row numbers by user, time and content hash: the same rows in the same order, however the table was sorted."""
+    """Row numbers by user, time and content hash: the same rows in the same order, however the table was
+    sorted.
+    """
     users = frame["user_id"].to_numpy(dtype=str)
     labels = frame["label"].to_numpy(dtype=np.float64)
     ties = np.array(
         [_hash(u, i, repr(label)) for u, i, label in zip(users, frame["item_id"], labels.tolist(), strict=True)],
         dtype=np.uint64,
     )
-    return np.lexsort((ties, frame["timestamp"].to_numpy(dtype=np.int64), users)).astype(np.int64)
+    order: Rows = np.lexsort((ties, frame["timestamp"].to_numpy(dtype=np.int64), users))
+    return order
 
 
 def _hash(*parts: str) -> int:
@@ -135,11 +143,11 @@ def _boundary(rows: int, fraction: float) -> int:
     return max(0, int(rows * fraction + 1e-9) - 1)
 
 
-def _parts(name: str, rows: npt.NDArray[np.integer], part: npt.NDArray[np.integer]) -> Split:
+def _parts(name: str, rows: Rows, part: Rows) -> Split:
     train, valid, test = (np.sort(rows[part == number]).astype(np.int64) for number in range(3))
     if len(train) == 0 or len(test) == 0:
         raise SplitError(
-            f"split {name} gives {len(train)} training, {len(valid)} validation and {len(test)} test rows of {len(rows)}; "
-            "expected some of each: bring more interactions"
+            f"split {name} gives {len(train)} training, {len(valid)} validation and {len(test)} test rows "
+            f"of {len(rows)}; expected some of each: bring more interactions"
         )
     return Split(name, train, valid, test)
