@@ -1,5 +1,6 @@
 """The feature contract: one description of what the ranker eats, and the one encoder of training and serving."""
 
+from models.contract.diff import Difference, check_bump, differences
 from models.contract.encode import FeatureEncoder, Side, encode
 from models.contract.encoders import HashEncoder, IdentityEncoder, MultiHashEncoder, QREncoder
 from models.contract.errors import (
@@ -20,19 +21,23 @@ from models.contract.features import (
     Source,
     Vocabulary,
 )
+from models.contract.report import BucketLoad, CollisionReport, caption_report, strings_report
 from models.contract.schema import Contract, TensorSpec
 from models.contract.text import normalize
 from models.contract.tokenizer import CaptionTokenizer
 from models.contract.tokens import TokenRows
 
 __all__ = [
+    "BucketLoad",
     "CaptionFeature",
     "CaptionTokenizer",
     "CategoricalFeature",
+    "CollisionReport",
     "Contract",
     "ContractError",
     "ContractFormatError",
     "DenseFeature",
+    "Difference",
     "DigestMismatchError",
     "Fault",
     "FeatureEncoder",
@@ -50,6 +55,10 @@ __all__ = [
     "TokenizerError",
     "VersionBumpError",
     "Vocabulary",
+    "caption_report",
+    "check_bump",
+    "differences",
     "encode",
     "normalize",
+    "strings_report",
 ]

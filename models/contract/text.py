@@ -12,15 +12,10 @@ import unicodedata
 
 def normalize(text: str) -> str:
     """The normalised text; idempotent; any string is accepted."""
-    return " ".join(folded(text).split())
-
-
-def folded(text: str) -> str:
-    """NFKC and lower case, white space untouched. ASCII, the common case, needs no tables."""
     if text.isascii():
-        return text.lower()
+        return " ".join(text.lower().split())
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
-    return _without_lone_surrogates(text)
+    return " ".join(_without_lone_surrogates(text).split())
 
 
 def _without_lone_surrogates(text: str) -> str:

@@ -17,14 +17,15 @@ from models.contract.encoders import IdentityEncoder, QREncoder
 from models.contract.errors import DigestMismatchError, TokenizerError, shown
 from models.contract.features import CaptionFeature
 from models.contract.llama_json import SPACE_MARK, plain_text_pipeline, words_are_independent
-from models.contract.text import folded
+from models.contract.text import normalize
 from models.contract.tokens import TokenRows
 from models.contract.word_cache import WordCache
+from models.contract.words import split_words
 
 Ids = npt.NDArray[np.int32]
 BLOCK_CAPTIONS = 2048  # temporaries stay small, and a full cache is emptied between blocks
 CACHE_WORDS = 131_072
-CACHE_CHARACTERS = 4_000_000
+CACHE_BYTES = 4_000_000
 
 
 class CaptionTokenizer:
@@ -33,9 +34,7 @@ class CaptionTokenizer:
     Whatever a caption says is text: "<s>" in it never becomes a control token. Safe for threads.
     """
 
-    def __init__(
-        self, data: bytes, where: str, cache_words: int = CACHE_WORDS, cache_characters: int = CACHE_CHARACTERS
-    ) -> None:
+    def __init__(self, data: bytes, where: str, cache_words: int = CACHE_WORDS, cache_bytes: int = CACHE_BYTES) -> None:
         document = _parsed(data, where)
         try:
             self._library = tokenizers.Tokenizer.from_str(plain_text_pipeline(document))
@@ -44,7 +43,7 @@ class CaptionTokenizer:
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.vocabulary_size = _vocabulary_size(document, self._library)
         self._where = where
-        self._cache = WordCache(self._library_ids, cache_words, cache_characters)
+        self._cache = WordCache(self._library_ids, cache_words, cache_bytes)
         self._cached = words_are_independent(document)
         self._lock = threading.Lock()
 
@@ -99,33 +98,26 @@ class CaptionTokenizer:
         return blocks[0] if len(blocks) == 1 else _joined(blocks)
 
     def _encode_block(self, texts: list[str], first: int) -> TokenRows:
-        try:
-            lowered = list(map(folded, texts))
-        except AttributeError as error:
-            number = next(i for i, text in enumerate(texts) if not isinstance(text, str))
-            message = f"text {first + number}: is {shown(texts[number])}; expected a string; drop it or give ''"
-            raise TokenizerError(message) from error
-        captions = list(map(str.split, lowered))
+        _check_texts(texts, first)
         if not self._cached:
-            return self._through_library(captions)
-        foreign = [i for i, text in enumerate(lowered) if SPACE_MARK in text]
+            return self._through_library(texts)
+        foreign = [number for number, text in enumerate(texts) if SPACE_MARK in text]
         if foreign:
-            return self._mixed(captions, foreign)
+            return self._mixed(texts, foreign)
+        words = split_words(texts)
         with self._lock:
-            return self._cache.encode(captions)
+            return self._cache.encode(words)
 
-    def _mixed(self, captions: list[list[str]], foreign: list[int]) -> TokenRows:
+    def _mixed(self, texts: list[str], foreign: list[int]) -> TokenRows:
         """A text that holds ▁ itself has word ends that white space does not show: the library encodes it."""
-        spaced = self._through_library([captions[i] for i in foreign])
-        rest = [[] if number in set(foreign) else words for number, words in enumerate(captions)]
+        apart = dict(zip(foreign, self._through_library([texts[i] for i in foreign]), strict=True))
+        words = split_words(["" if number in apart else text for number, text in enumerate(texts)])
         with self._lock:
-            rows: list[npt.NDArray[np.integer[Any]] | None] = list(self._cache.encode(rest))
-        for number, ids in zip(foreign, spaced, strict=True):
-            rows[number] = ids
-        return TokenRows.of(rows)
+            rest = self._cache.encode(words)
+        return TokenRows.of([apart.get(number, row) for number, row in enumerate(rest)])
 
-    def _through_library(self, captions: list[list[str]]) -> TokenRows:
-        ids = self._library_ids(list(map(" ".join, captions)))
+    def _through_library(self, texts: list[str]) -> TokenRows:
+        ids = self._library_ids(list(map(normalize, texts)))
         return TokenRows.of([np.array(row, dtype=np.int32) for row in ids])
 
     def _library_ids(self, texts: list[str]) -> list[list[int]]:
@@ -146,6 +138,14 @@ def _vocabulary_size(document: dict[str, Any], library: tokenizers.Tokenizer) ->
     """One more than the highest id, added tokens counted too: an embedding made for the model has that many rows."""
     added = [int(token["id"]) for token in document.get("added_tokens") or []]
     return max([*library.get_vocab(with_added_tokens=False).values(), *added, -1]) + 1
+
+
+def _check_texts(texts: list[str], first: int) -> None:
+    if set(map(type, texts)) <= {str}:
+        return
+    for number, text in enumerate(texts, first):
+        if not isinstance(text, str):
+            raise TokenizerError(f"text {number}: is {shown(text)}; expected a string; drop it or give ''")
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
