@@ -40,8 +40,21 @@ class Supervisor:
         Raises:
             NotReadyError: names the server and shows the end of its log.
         """
-        started = [self._launch(service) for service in services]
-        for running in started:
+        self.launch(*services)
+        self.wait_ready()
+
+    def launch(self, *services: Service) -> None:
+        """Start the servers and go on; `wait_ready` waits for them."""
+        for service in services:
+            self._running.append(RunningService.start(service, self.token))
+
+    def wait_ready(self) -> None:
+        """Wait until every server is ready.
+
+        Raises:
+            NotReadyError: names the server and shows the end of its log.
+        """
+        for running in self._running:
             running.wait_ready()
 
     def pids(self) -> dict[str, int]:
@@ -67,17 +80,18 @@ class Supervisor:
             if failure:
                 raise StackError(failure)
 
+    def end(self, name: str) -> None:
+        """Stop one server."""
+        for running in [each for each in self._running if each.service.name == name]:
+            running.stop()
+            self._running.remove(running)
+
     def stop(self) -> None:
         """Stop every server, the last started first, and whatever they left."""
         while self._running:
             self._running[-1].stop()
             self._running.pop()
         end_marked(self.token)
-
-    def _launch(self, service: Service) -> RunningService:
-        running = RunningService.start(service, self.token)
-        self._running.append(running)
-        return running
 
 
 @contextmanager

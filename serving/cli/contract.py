@@ -1,0 +1,129 @@
+"""`sightline contract show|diff|report`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from models.bundle import read_bundle
+from models.contract import (
+    CaptionTokenizer,
+    Contract,
+    HashEncoder,
+    IdentityEncoder,
+    MultiHashEncoder,
+    QREncoder,
+    VersionBumpError,
+    check_bump,
+    differences,
+)
+from models.contract.report import CollisionReport, caption_report
+from serving.cli.context import Context, of
+from serving.cli.output import table
+from serving.items.lmdb_store import LmdbStore
+from serving.stack.errors import StackError
+from serving.stack.services import RANKER, bundle_path
+
+app = typer.Typer(no_args_is_help=True, help="Look at feature contracts: show, diff, report.")
+
+Place = Annotated[Path, typer.Argument(help="A contract.json or a bundle's folder.")]
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    path: Annotated[
+        Path | None, typer.Argument(help="A contract.json or a bundle; the served ranker's if left out.")
+    ] = None,
+) -> None:
+    """Show what a ranker eats: digest, tensors, features."""
+    given = of(context)
+    contract = read(path or bundle_path(given.layout, RANKER))
+    rows: list[Sequence[object]] = [
+        (f.name, f.source, "dense", f"{f.transform}, mean {f.mean:g}, std {f.std:g}") for f in contract.dense
+    ]
+    rows += [(f.name, f.source, f.encoding.kind, f"{f.buckets} buckets") for f in contract.categorical]
+    if contract.caption is not None:
+        caption = contract.caption
+        words = f"{caption.max_tokens} tokens, {caption.width} columns, tables {list(caption.table_sizes)}"
+        rows.append(("caption", "item", caption.encoder.kind, words))
+    shown = table(f"{contract.name} v{contract.version}  {contract.digest}", ("feature", "source", "kind", "how"), rows)
+    given.output.answer(orjson.loads(contract.to_json()), shown)
+
+
+@app.command()
+def diff(context: typer.Context, old: Place, new: Place) -> None:
+    """Tell two contracts apart; exit code 1 when the version should have been raised and was not."""
+    given = of(context)
+    before, after = read(old), read(new)
+    changes = differences(before, after)
+    try:
+        check_bump(before, after)
+        verdict, good = "the version is right", True
+    except VersionBumpError as error:
+        verdict, good = str(error), False
+    rows = [(change.path, change.words, "yes" if change.encoded else "no") for change in changes]
+    document = {"changes": [asdict(change) for change in changes], "version_ok": good, "verdict": verdict}
+    given.output.answer(document, table("Changes" if rows else "No change", ("path", "what", "encoded"), rows))
+    given.output.say(verdict)
+    if not good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    bundle: Annotated[Path | None, typer.Argument(help="A bundle's folder; the served ranker's if left out.")] = None,
+) -> None:
+    """Collisions and bucket load of every encoder on the captions of the item store."""
+    given = of(context)
+    found = read_bundle(bundle or bundle_path(given.layout, RANKER))
+    feature = found.contract.caption
+    if feature is None or found.tokenizer is None:
+        raise StackError(f"{found.path} has no caption feature; give the bundle of a ranker with captions")
+    tokenizer = CaptionTokenizer.from_bytes(found.tokenizer, feature.tokenizer_sha256)
+    tokens = tokenizer.encode(_captions(given))
+    size = tokenizer.vocabulary_size
+    others = (
+        IdentityEncoder(vocabulary_size=size),
+        HashEncoder(buckets=2 * size, seed=0, max_ngram=1),
+        MultiHashEncoder(buckets=2 * size, seeds=(0, 1)),
+        QREncoder(vocabulary_size=size, divisor=max(2, round(size**0.5))),
+    )
+    reports = [("in use", caption_report(feature, tokens))]
+    reports += [("alternative", caption_report(feature, tokens, encoder)) for encoder in others]
+    rows = [_row(note, each) for note, each in reports]
+    columns = ("encoder", "", "values", "collide", "by chance", "occurrences hit", "buckets used", "most in one")
+    given.output.answer([{"note": note, **asdict(each)} for note, each in reports], table("Encoders", columns, rows))
+
+
+def read(path: Path) -> Contract:
+    """The contract in a file, or of a bundle (whose files are all verified).
+
+    Raises:
+        StackError: there is nothing at the path.
+        BundleError, ContractError: what is there is broken.
+    """
+    if path.is_dir():
+        return read_bundle(path).contract
+    try:
+        return Contract.from_json(path.read_bytes())
+    except OSError as error:
+        raise StackError(
+            f"{path}: cannot be read ({error.strerror}); give a contract.json or a bundle's folder"
+        ) from error
+
+
+def _captions(given: Context) -> list[str]:
+    with LmdbStore.open(given.layout.store, readonly=True) as store:
+        return [row.caption.text for row in store.items() if row.caption is not None]
+
+
+def _row(note: str, report: CollisionReport) -> tuple[object, ...]:
+    used = ", ".join(f"{load.used}/{load.buckets}" for load in report.tables)
+    most = max(load.most_values for load in report.tables)
+    percent = [report.collision_rate, report.collision_rate_expected, report.occurrences_affected]
+    return (report.encoder, note, report.distinct, *(f"{value:.2%}" for value in percent), used, most)

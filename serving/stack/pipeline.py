@@ -1,0 +1,93 @@
+"""The offline path on one machine: interactions, posters, captions, trained rankers, Triton's repository."""
+
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.bundle import Bundle
+from models.captioner.presets import TINY
+from models.contract import CaptionTokenizer
+from models.items import UserRow
+from models.triton.repository import place_model
+from serving.captioner.client import CaptionClient
+from serving.items.lmdb_store import LmdbStore
+from serving.stack.captioning import Captioned, caption_items
+from serving.stack.layout import Layout
+from serving.stack.ports import HOST, Ports
+from training.data import features, movielens, poster_files, splits
+from training.data.movielens import MovieLens
+from training.data.splits import Split
+
+Report = Callable[[str, int, int], None]
+"""Takes (step, done, of)."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the demo works on: MovieLens, its rendered posters, and the split that the served ranker is trained on."""
+
+    data: MovieLens
+    posters: Mapping[str, Path]
+    split: Split
+
+
+def catalogue(layout: Layout, say: Callable[[str], None], report: Report) -> Catalogue:
+    """Fetch the interactions (once) and render the posters (those that are not there).
+
+    Raises:
+        FetchError: the interactions can neither be found nor fetched.
+    """
+    data = movielens.load(layout.data, say)
+
+    def rendered(done: int, of: int) -> None:
+        report("rendering posters", done, of)
+
+    posters = poster_files.render_posters(data.films, layout.posters, progress=rendered, workers=2)
+    return Catalogue(data, posters, splits.within_user_time(data.dataset))
+
+
+def tokenizer() -> CaptionTokenizer:
+    """The caption tokenizer of the demo's contract: the tiny captioner's."""
+    return CaptionTokenizer.from_file(TINY / "tokenizer.json")
+
+
+def caption(layout: Layout, ports: Ports, source: Catalogue, report: Report) -> Captioned:
+    """Send every poster to the running captioner; write items and users into the item store.
+
+    Raises:
+        CaptionerUnreachableError: the captioner does not answer.
+        ItemStoreError: the store cannot be written.
+    """
+    dataset, split = source.data.dataset, source.split
+    client = CaptionClient(f"http://{HOST}:{ports.captioner}")
+
+    def captioned(done: int, of: int) -> None:
+        report("captioning posters", done, of)
+
+    with LmdbStore.open(layout.store) as store:
+        rows = features.item_rows(dataset, split)
+        done = caption_items(client, source.posters, tokenizer(), store, rows, captioned)
+        store.put_users(UserRow(user, values) for user, values in features.user_rows(dataset, split).items())
+    return done
+
+
+def place(layout: Layout, bundles: Mapping[str, Bundle]) -> None:
+    """Place each bundle as a new version in Triton's repository; the two newest stay.
+
+    Raises:
+        RepositoryError: the repository cannot take it.
+    """
+    for name, bundle in bundles.items():
+        place_model(layout.triton, name, bundle, platform="python", keep=2, replace=True)
+
+
+def git_revision() -> str:
+    """The commit that trains, or `unknown` outside a git checkout; a changed tree is marked."""
+    root = Path(__file__).parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip()
