@@ -1,7 +1,7 @@
 """From bytes of unknown origin to one RGB picture, or a typed refusal. Pure: no server, no model, no file.
 
-The order is the defence: length, then signature (which alone picks the decoder), then the size that the header
-declares, and only then pixels. Nothing here trusts a Content-Type or a file name.
+The order is the defence: length, then signature (which alone picks the decoder), then the size that the
+header declares, and only then pixels. Nothing here trusts a Content-Type or a file name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PILLOW_ERRORS = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # an exception only where warnings are errors
+    Warning,  # raised only where warnings are errors
 )
 
 _SIGNATURES = (
@@ -53,8 +53,8 @@ _SIGNATURES = (
 
 _ORIENTATION = 0x0112
 _MOVING = frozenset({"GIF", "WEBP", "PNG"})  # a JPEG with several pictures (MPO) does not move
-# A progressive JPEG has about ten scans; each one makes the decoder visit every coefficient again, so thousands of them
-# in a small file keep a core busy for minutes.
+# A progressive JPEG has about ten scans; each one makes the decoder visit every coefficient again, so
+# thousands of them in a small file keep a core busy for minutes.
 _MAX_JPEG_SCANS = 100
 
 
@@ -72,7 +72,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A decoded picture: `image` is RGB, upright, at most `max_side` long; `notes` say what was done to it."""
+    """A decoded picture: `image` is RGB, upright, at most `max_side` long; `notes` are for the caller."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()
@@ -81,9 +81,9 @@ class Admitted:
 def admit(data: bytes, limits: Limits, field: str = "image") -> Admitted:
     """Decode one image of at most `limits.max_bytes` bytes into an upright RGB picture.
 
-    A moving picture gives its first frame, transparency is laid on white, 16-bit grey is scaled to 8 bits, EXIF
-    orientation is applied, a picture longer than `max_side` is reduced (aspect ratio kept) and one shorter than
-    `min_side` is enlarged.
+    A moving picture gives its first frame, transparency is laid on white, 16-bit grey is scaled to 8 bits,
+    EXIF orientation is applied, a picture longer than `max_side` is reduced (aspect ratio kept) and one
+    shorter than `min_side` is enlarged.
 
     Args:
         data: the encoded image.
@@ -91,15 +91,15 @@ def admit(data: bytes, limits: Limits, field: str = "image") -> Admitted:
         field: the name of this image in the request, for messages.
 
     Raises:
-        ImageRefused: 413 for bytes and pixels above the limit, 415 for what is not an image of an admitted format,
-            422 for an image that cannot be decoded or is too thin to be described.
+        ImageRefused: 413 for bytes and pixels above the limit, 415 for what is not an image of an admitted
+            format, 422 for an image that cannot be decoded or is too thin to be described.
     """
     if len(data) > limits.max_bytes:
         raise ImageRefused(
             "image_too_large",
             413,
             field,
-            f"the image has {len(data)} bytes and at most {limits.max_bytes} are admitted: send a smaller file",
+            f"the image has {len(data)} bytes and at most {limits.max_bytes} are admitted: shrink it",
         )
     name = admitted_format(data, limits.formats, field)
     if name == "JPEG":
@@ -150,7 +150,7 @@ def _check_scans(data: bytes, field: str) -> None:
             "too_many_scans",
             422,
             field,
-            f"this JPEG has {scans} scans and at most {_MAX_JPEG_SCANS} are decoded: save it as a baseline JPEG",
+            f"this JPEG has {scans} scans and at most {_MAX_JPEG_SCANS} are decoded: save it as baseline",
         )
 
 
@@ -173,7 +173,7 @@ def _undecodable(name: str, field: str, error: BaseException) -> ImageRefused:
         "undecodable_image",
         422,
         field,
-        f"the bytes begin like {name} but cannot be decoded (truncated or damaged): send the whole file ({error})",
+        f"the bytes begin like {name} but cannot be decoded, send the whole, undamaged file ({error})",
     )
 
 
@@ -191,16 +191,16 @@ def _check_size(size: tuple[int, int], limits: Limits, field: str) -> None:
             "too_many_pixels",
             413,
             field,
-            f"the header declares {width}x{height} = {width * height} pixels and at most {limits.max_pixels} are "
-            "decoded: send a smaller picture",
+            f"the header declares {width}x{height} = {width * height} pixels and at most {limits.max_pixels} "
+            "are decoded: send a smaller picture",
         )
     if max(width, height) > limits.max_aspect_ratio * min(width, height):
         raise ImageRefused(
             "too_thin",
             422,
             field,
-            f"the picture is {width}x{height}, thinner than {limits.max_aspect_ratio:g} to 1: crop or pad it, its middle "
-            "square is all that the captioner sees",
+            f"the picture is {width}x{height}, thinner than {limits.max_aspect_ratio:g} to 1: crop it, "
+            "the captioner would see its middle square only",
         )
 
 
@@ -220,9 +220,7 @@ def _rewind(image: Image.Image) -> None:
 
 
 def _prepare(image: Image.Image, limits: Limits) -> Image.Image:
-    image.draft(
-        None, (limits.max_side, limits.max_side)
-    )  # JPEG: decode at a fraction of the size, much less memory
+    image.draft(None, (limits.max_side, limits.max_side))  # JPEG: decode at a fraction of the size, much less memory
     image.load()
     orientation = _orientation(image)
     upright = _TRANSPOSE.get(orientation)

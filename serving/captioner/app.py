@@ -1,4 +1,4 @@
-"""The Ray Serve application: an ingress that admits and decodes, and a model deployment that captions in batches.
+"""The Ray Serve application: an ingress that admits and decodes, and a model deployment that captions.
 
 Start it on one machine with `python -m serving.captioner.run`, or in a RayService by
 `import_path: serving.captioner.app:build` with the settings as `args`.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
@@ -22,16 +22,20 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ReplicaState
 from starlette.applications import Starlette
 
+from models.captioner.errors import UnknownPresetError
+from models.captioner.presets import preset
 from serving.captioner.fetch import Fetcher
+from serving.captioner.gate import Gate
 from serving.captioner.ingress import CaptionService, asgi
 from serving.captioner.metrics import Meter
 from serving.captioner.model import Answer, BatchCaptioner, Pixels
 from serving.captioner.refusal import RequestRefused
-from serving.captioner.settings import CaptionerSettings, read_settings
+from serving.captioner.settings import CaptionerSettings, SettingsError, read_settings
 
 if TYPE_CHECKING:
     from models.captioner.caption import Captioner
 
+Result = TypeVar("Result")
 MODEL = "CaptionModel"
 INGRESS = "CaptionIngress"
 _HEALTH_CACHE_S = 1.0
@@ -83,18 +87,18 @@ class CaptionModel:
             tuple(batch for answer in answers for batch in answer.batches),
         )
 
-    @serve.batch(batch_size_fn=_images)
+    @serve.batch(batch_size_fn=_images)  # type: ignore[untyped-decorator]
     async def _batched(self, calls: list[list[Pixels]]) -> list[Answer]:
         return await self._in_thread(partial(self._captioner.caption, calls))
 
-    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def check_health(self) -> None:
         """Called by Serve; an exception replaces this replica.
 
-        After a batch in which nothing could be captioned, one grey picture decides whether the engine still works:
-        pictures that it cannot digest must not restart it, a lost GPU must.
+        After a batch in which nothing could be captioned, one grey picture decides whether the engine still
+        works: pictures that it cannot digest must not restart it, a lost GPU must.
         """
         since = self._captioner.busy_since
         if since is not None:
@@ -120,7 +124,11 @@ class RayCaptions:
             answer: Answer = await self._model.caption.remote(list(images))
         except BackPressureError as error:
             raise RequestRefused(
-                "captioner_busy", 503, "request", "the captioner's queue is full: retry later", self._retry_after_s
+                "captioner_busy",
+                503,
+                "request",
+                "the captioner's queue is full: retry later",
+                self._retry_after_s,
             ) from error
         except (RayActorError, DeploymentUnavailableError) as error:
             reason = "the model replica went away or cannot start: retry later, see the log if it stays so"
@@ -158,9 +166,14 @@ class CaptionIngress:
                 max_bytes=settings.max_image_bytes,
                 timeout_s=settings.url_timeout_s,
             ),
+            Gate(
+                settings.max_requests,
+                settings.max_held_bytes,
+                settings.max_held_images,
+                settings.retry_after_s,
+            ),
             max_request_bytes=settings.max_request_bytes,
             max_images=settings.max_images,
-            max_requests=settings.max_requests,
             call_images=settings.max_batch_size,
             decode_threads=settings.decode_threads,
             body_timeout_s=settings.body_timeout_s,
@@ -175,9 +188,20 @@ class CaptionIngress:
 def load_preset(name: str) -> Captioner:
     """The captioner of a preset; imports torch, so it is called in the model replica only."""
     from models.captioner.llava import LlavaCaptioner
-    from models.captioner.presets import preset
 
     return LlavaCaptioner.load(preset(name))
+
+
+def known_preset(name: str) -> str:
+    """`name`, when it is a preset's.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    try:
+        return preset(name).name
+    except UnknownPresetError as error:
+        raise SettingsError(str(error)) from error
 
 
 def build(args: dict[str, Any]) -> serve.Application:
@@ -187,7 +211,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         SettingsError: an unknown or unusable setting.
     """
     settings = read_settings(os.environ, args)
-    return application(settings, partial(load_preset, settings.preset))
+    return application(settings, partial(load_preset, known_preset(settings.preset)))
 
 
 def application(settings: CaptionerSettings, load: Callable[[], Captioner]) -> serve.Application:
@@ -217,8 +241,8 @@ def _model(settings: CaptionerSettings) -> serve.Deployment:
 
 
 def _ingress(settings: CaptionerSettings) -> serve.Deployment:
-    # The ingress answers a full house itself, with a typed error; Serve's own limits lie above it, so that /health and
-    # /metrics are still answered then.
+    # The ingress answers a full house itself, with a typed error; Serve's own limits lie above it, so that
+    # /health and /metrics are still answered then.
     return serve.deployment(
         name=INGRESS,
         num_replicas=settings.ingress_replicas,

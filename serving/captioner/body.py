@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -17,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from serving.captioner.refusal import ImageRefused, RequestRefused
 
 _MAX_ID = 512
+_JSON_FORM = '{"images": [{"id": "optional", "data": "<base64>"} or {"id": "optional", "url": "https://…"}]}'
 _TYPES = "image/*, multipart/form-data or application/json"
 
 
@@ -52,7 +54,7 @@ class Base64:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image of a request: the caller's id (or its position), its place in the request, and where its bytes are."""
+    """One image of a request: its id (the caller's, or its position), its place in the request, its bytes."""
 
     id: str
     field: str
@@ -91,9 +93,9 @@ async def read_entries(request: Request, max_bytes: int, max_images: int, timeou
     """Read the request's body, of at most `max_bytes` bytes within `timeout_s` seconds, and list its images.
 
     Raises:
-        RequestRefused: 400 for a malformed body or one without images, 408 for one that does not arrive, 413 for one
-            with too many bytes or images, 415 for a Content-Type that is not image/*, multipart/form-data or
-            application/json.
+        RequestRefused: 400 for a malformed body or one without images, 408 for one that does not arrive,
+            413 for one with too many bytes or images, 415 for a Content-Type that is not image/*,
+            multipart/form-data or application/json.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if not (kind.startswith("image/") or kind in ("multipart/form-data", "application/json")):
@@ -125,17 +127,23 @@ def _check_count(count: int, max_images: int) -> None:
         )
 
 
-async def _read(request: Request, max_bytes: int, timeout_s: float) -> bytes:
+def declared_bytes(request: Request) -> float:
+    """The body's Content-Length; infinite when it is not declared (a chunked body)."""
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes, int(declared))
+    return int(declared) if declared.isascii() and declared.isdigit() else math.inf
+
+
+async def _read(request: Request, max_bytes: int, timeout_s: float) -> bytes:
+    declared = declared_bytes(request)
+    if max_bytes < declared < math.inf:
+        raise _too_large(max_bytes)
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > max_bytes:
-                    raise _too_large(max_bytes, len(body))
+                    raise _too_large(max_bytes)
     except TimeoutError as error:
         raise RequestRefused(
             "body_timeout",
@@ -144,18 +152,13 @@ async def _read(request: Request, max_bytes: int, timeout_s: float) -> bytes:
             f"{len(body)} bytes came in {timeout_s:g} s and the body is not complete",
         ) from error
     except ClientDisconnect as error:
-        raise RequestRefused(
-            "client_disconnected", 400, "body", "the client closed the connection"
-        ) from error
+        raise RequestRefused("client_disconnected", 400, "body", "the client closed the connection") from error
     return bytes(body)
 
 
-def _too_large(max_bytes: int, size: int) -> RequestRefused:
+def _too_large(max_bytes: int) -> RequestRefused:
     return RequestRefused(
-        "request_too_large",
-        413,
-        "body",
-        f"the body has {size} bytes or more and at most {max_bytes} are read: split it",
+        "request_too_large", 413, "body", f"the body has more than {max_bytes} bytes: split the request"
     )
 
 
@@ -169,7 +172,7 @@ def _from_json(data: bytes) -> list[Entry]:
             "malformed_request",
             400,
             place or "body",
-            f"{fault['msg']}; expected {{'images': [{{'id': optional text, 'data': base64}} or {{'id': …, 'url': …}}]}}",
+            f"{fault['msg']}; expected {_JSON_FORM}",
         ) from error
     return [
         Entry(
@@ -201,20 +204,17 @@ async def _from_multipart(request: Request, data: bytes) -> list[Entry]:
             "body",
             f"the multipart body cannot be read ({message}): send files named `image`",
         ) from error
-    entries = []
-    for name, part in form.multi_items():
-        if name != "image" or not isinstance(part, UploadFile):
-            raise RequestRefused(
-                "malformed_request",
-                400,
-                name[:100],
-                "every part must be a file named `image` (curl: -F image=@photo.jpg)",
-            )
-        entries.append(
-            Entry((part.filename or str(len(entries)))[:_MAX_ID], f"image[{len(entries)}]", _content(part))
-        )
-    await form.close()
-    return entries
+    try:
+        return [_file(number, name, part) for number, (name, part) in enumerate(form.multi_items())]
+    finally:
+        await form.close()
+
+
+def _file(number: int, name: str, part: UploadFile | str) -> Entry:
+    if name != "image" or not isinstance(part, UploadFile):
+        wanted = "every part must be a file named `image` (curl: -F image=@photo.jpg)"
+        raise RequestRefused("malformed_request", 400, name[:100], wanted)
+    return Entry((part.filename or str(number))[:_MAX_ID], f"image[{number}]", _content(part))
 
 
 def _content(part: UploadFile) -> bytes:

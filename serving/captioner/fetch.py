@@ -1,8 +1,8 @@
 """Fetching an image by URL without becoming a door into the network that the service runs in.
 
-Only hosts on the allow list are asked. The host is resolved here, every address it resolves to must be public, and
-the connection goes to the address that was checked (a second look-up could answer differently). Redirects are
-followed by hand, each one under the same rules. No proxy, no cookie, no compressed body.
+Only hosts on the allow list are asked. The host is resolved here, every address it resolves to must be
+public, and the connection goes to the address that was checked (a second look-up could answer differently).
+Redirects are followed by hand, each one under the same rules. No proxy, no cookie, no compressed body.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is a public one, also when it carries an IPv4 address inside (mapped, 6to4, NAT64)."""
+    """Whether an IP address is public, and so is the IPv4 address it may carry (mapped, 6to4, NAT64)."""
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -81,8 +81,8 @@ class Fetcher:
         """The bytes behind `url`.
 
         Raises:
-            ImageRefused: 400 where URLs are switched off or the URL is malformed, 413 for too many bytes, 422 for a host
-                that may not be asked, or that does not answer 200 in time.
+            ImageRefused: 400 where URLs are switched off or the URL is malformed, 413 for too many bytes, 422
+                for a host that may not be asked, or that does not answer 200 in time.
         """
         if not self.hosts:
             raise ImageRefused(
@@ -113,9 +113,7 @@ class Fetcher:
                 if isinstance(answer, bytes):
                     return answer
                 url = urljoin(url, answer)
-        raise ImageRefused(
-            "url_failed", 422, field, f"the URL redirects more than {_MAX_REDIRECTS} times: check it"
-        )
+        raise ImageRefused("url_failed", 422, field, f"the URL redirects more than {_MAX_REDIRECTS} times: check it")
 
     async def _once(self, client: httpx.AsyncClient, url: str, field: str, budget: ByteBudget) -> bytes | str:
         """One request: the body, or the address that it redirects to."""
@@ -127,11 +125,8 @@ class Fetcher:
         extensions = {"sni_hostname": host}
         async with client.stream("GET", target, headers=headers, extensions=extensions) as response:
             if response.status_code in _REDIRECTS:
-                return response.headers.get("location", "")
-            if (
-                response.status_code != 200
-                or response.headers.get("content-encoding", "identity") != "identity"
-            ):
+                return str(response.headers.get("location", ""))
+            if response.status_code != 200 or response.headers.get("content-encoding", "identity") != "identity":
                 raise ImageRefused(
                     "url_failed",
                     422,

@@ -1,4 +1,4 @@
-"""The HTTP side of the service as a plain ASGI application; Ray comes in through the `Captions` protocol only."""
+"""The HTTP side of the service as a plain ASGI application; Ray comes in through `Captions` only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serving.captioner.admission import Limits, admit
-from serving.captioner.body import Base64, Entry, Url, read_entries
+from serving.captioner.body import Base64, Entry, Url, declared_bytes, read_entries
 from serving.captioner.fetch import ByteBudget, Fetcher
+from serving.captioner.gate import Gate
 from serving.captioner.metrics import CONTENT_TYPE, Meter
 from serving.captioner.model import Answer, Captioned, Pixels
 from serving.captioner.refusal import ImageRefused, Refusal, RequestRefused
@@ -51,7 +52,7 @@ class _Picture:
 
 
 class CaptionService:
-    """The endpoint's work: admission, decoding in threads, captioning in calls of at most `call_images` images."""
+    """The endpoint's work: admission, decoding in threads, captioning in calls of `call_images` images."""
 
     def __init__(
         self,
@@ -59,10 +60,10 @@ class CaptionService:
         meter: Meter,
         limits: Limits,
         fetcher: Fetcher,
+        gate: Gate,
         *,
         max_request_bytes: int,
         max_images: int,
-        max_requests: int,
         call_images: int,
         decode_threads: int,
         body_timeout_s: float,
@@ -76,14 +77,13 @@ class CaptionService:
         self._fetcher = fetcher
         self._max_request_bytes = max_request_bytes
         self._max_images = max_images
-        self._max_requests = max_requests
+        self._gate = gate
         self._call_images = call_images
         self._body_timeout_s = body_timeout_s
         self._request_timeout_s = request_timeout_s
         self._retry_after_s = retry_after_s
         self._clock = clock
         self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
-        self._held = 0
 
     async def post(self, request: Request) -> Response:
         """`POST /v1/captions`."""
@@ -93,34 +93,24 @@ class CaptionService:
         return response
 
     async def _answered(self, request: Request) -> Response:
-        if self._held >= self._max_requests:
-            return refused(
-                RequestRefused(
-                    "captioner_busy",
-                    503,
-                    "request",
-                    f"{self._held} caption requests are in progress and at most {self._max_requests} are held: retry later",
-                    self._retry_after_s,
-                )
-            )
-        self._held += 1
         self._meter.held(+1)
         try:
             async with asyncio.timeout(self._request_timeout_s):
-                return await self._captioned(request)
+                with self._gate.hold(requests=1, bytes=int(min(declared_bytes(request), self._max_request_bytes))):
+                    return await self._captioned(request)
         except TimeoutError:
             reason = f"no answer within {self._request_timeout_s:g} s: send fewer images or retry later"
             return refused(RequestRefused("timeout", 504, "request", reason, self._retry_after_s))
         except RequestRefused as refusal:
             return refused(refusal)
         finally:
-            self._held -= 1
             self._meter.held(-1)
 
     async def _captioned(self, request: Request) -> Response:
         body = await read_entries(request, self._max_request_bytes, self._max_images, self._body_timeout_s)
-        pictures = await self._pictures(body.entries)
-        answers = await self._call([picture.pixels for picture in pictures if isinstance(picture, _Picture)])
+        with self._gate.hold(images=len(body.entries)):
+            pictures = await self._pictures(body.entries)
+            answers = await self._call([picture.pixels for picture in pictures if isinstance(picture, _Picture)])
         results = iter([result for answer in answers for result in answer.results])
         outcomes = [
             _outcome(entry, picture, next(results)) if isinstance(picture, _Picture) else picture
@@ -136,9 +126,7 @@ class CaptionService:
             tasks = [group.create_task(self._picture(entry, budget, fetches)) for entry in entries]
         return [task.result() for task in tasks]
 
-    async def _picture(
-        self, entry: Entry, budget: ByteBudget, fetches: asyncio.Semaphore
-    ) -> _Picture | ImageRefused:
+    async def _picture(self, entry: Entry, budget: ByteBudget, fetches: asyncio.Semaphore) -> _Picture | ImageRefused:
         try:
             source: bytes | Base64
             if isinstance(entry.source, Url):
@@ -244,15 +232,12 @@ def _entry(name: str, outcome: _Outcome) -> dict[str, object]:
 async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
-    reason = f"{request.method} {request.url.path}: this service has POST /v1/captions, GET /health and GET /metrics"
+    here = "this service has POST /v1/captions, GET /health and GET /metrics"
+    reason = f"{request.method} {request.url.path[:200]}: {here}"
     headers = error.headers if isinstance(error, HTTPException) else None
-    return JSONResponse(
-        {"error": {"code": code, "field": "path", "message": reason}}, status, headers=headers
-    )
+    return JSONResponse({"error": {"code": code, "field": "path", "message": reason}}, status, headers=headers)
 
 
 async def _fault(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return refused(
-        RequestRefused("internal_error", 500, "request", "a fault of the service; its log has the details")
-    )
+    return refused(RequestRefused("internal_error", 500, "request", "a fault of the service; its log has the details"))

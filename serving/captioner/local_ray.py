@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-import shutil
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serving.captioner.settings import CaptionerSettings, MachineSettings
+from serving.captioner.warden import MARK, warden
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -27,7 +28,9 @@ _RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
     "RAY_enable_metrics_collection": "0",  # nobody runs the agent that would collect them
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a replica without a GPU keeps CUDA_VISIBLE_DEVICES as it is
-    "RAY_COLOR_PREFIX": "0",
+    # Ray replaces 127.0.0.1 by the machine's address, unless it is told that there is no cluster: then
+    # every process of it listens on the loopback address only.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 
 
@@ -58,30 +61,40 @@ def check_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def temporary_folder(chosen: str | None) -> Iterator[Path]:
-    """Ray's folder: the chosen one, created and kept, or a new one that is removed at the end.
+def ray_run(chosen: str | None) -> Iterator[Path]:
+    """The folder and the environment of one Ray run; whatever runs or lies there is gone afterwards.
+
+    Args:
+        chosen: where to make the run's folder, which is kept then; without it one is made in the system's
+            temporary folder and removed.
 
     Raises:
-        StartError: its path is too long for the sockets in it.
+        StartError: the folder's path is too long for the sockets in it, or it cannot be made.
     """
-    folder = Path(chosen).absolute() if chosen else Path(tempfile.mkdtemp(prefix="captioner-"))
+    if chosen:
+        folder = Path(chosen).absolute() / secrets.token_hex(4)
+    else:
+        folder = Path(tempfile.gettempdir()) / f"captioner-{secrets.token_hex(4)}"
+    if len(os.fsencode(folder)) > _MAX_TEMP_DIR:
+        raise StartError(
+            f"{str(folder)!r} has more than {_MAX_TEMP_DIR} bytes, too long for the sockets in it: "
+            "choose a shorter one with --temp-dir",
+            USAGE,
+        )
     try:
-        if len(os.fsencode(folder)) > _MAX_TEMP_DIR:
-            raise StartError(
-                f"temp_dir {str(folder)!r} has more than {_MAX_TEMP_DIR} bytes, too long for the sockets in it: "
-                "choose a shorter one with --temp-dir",
-                USAGE,
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        raise StartError(f"{str(folder)!r} cannot be made: {error}", USAGE) from error
+    with warden(folder, remove=not chosen) as mark:
+        os.environ.update(_RAY_ENVIRONMENT)
+        os.environ[MARK] = mark
+        # Ray would write a token into the home folder; one of this run's own needs no file.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         yield folder
-    finally:
-        if not chosen:
-            shutil.rmtree(folder, ignore_errors=True)  # Ray's loggers may write a last line while it is removed
 
 
 def start_ray(machine: MachineSettings, settings: CaptionerSettings, folder: Path) -> None:
     """Start Ray with room for every replica that the settings allow, and Serve's HTTP proxy."""
-    os.environ.update(_RAY_ENVIRONMENT)
     import ray
     from ray import serve
 

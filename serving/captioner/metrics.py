@@ -1,9 +1,10 @@
 """The service's own counters in Prometheus text, kept in the ingress replica.
 
-Ray's metrics need its dashboard agent, which a single machine does not run; these do not. Model replicas send what
-they measured back with their answers, so that one place knows everything about the requests it took. With several
-ingress replicas a scrape reaches one of them: the label `replica` keeps their series apart, so that
-`sum(rate(...))` over a window is right and no counter ever seems to go backwards.
+Ray's own metrics need its agent and a scraper of it, which a single machine does not have; these do not.
+Model replicas send what they measured back with their answers, so that one place knows everything about the
+requests it took. With several ingress replicas a scrape reaches one of them: the label `replica` keeps
+their series apart, so that `sum(rate(...))` over a window of many scrapes is right and no counter seems to
+go backwards.
 """
 
 from __future__ import annotations
@@ -43,15 +44,9 @@ class Meter:
             "Seconds to admit and decode one image, waiting for a thread included.",
             _SECONDS,
         )
-        self._batch_seconds = self._histogram(
-            f"{name}_batch_seconds", "Seconds of one batch in the model.", _SECONDS
-        )
-        self._batch_images = self._histogram(
-            f"{name}_batch_images", "Images of one batch in the model.", _IMAGES
-        )
-        self._held = Gauge(
-            f"{name}_requests_held", "Caption requests in progress.", ("replica",), registry=registry
-        )
+        self._batch_seconds = self._histogram(f"{name}_batch_seconds", "Seconds of one batch in the model.", _SECONDS)
+        self._batch_images = self._histogram(f"{name}_batch_images", "Images of one batch in the model.", _IMAGES)
+        self._held = Gauge(f"{name}_requests_held", "Caption requests in progress.", ("replica",), registry=registry)
         self._held.labels(replica).set(0)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:

@@ -65,8 +65,8 @@ class BatchCaptioner:
     def caption(self, calls: Sequence[Sequence[Pixels]]) -> list[Answer]:
         """Caption all images of all `calls` in one batch; one answer per call.
 
-        When the batch fails and holds several calls, each call is tried alone once, so that a call fails only by its
-        own images. `failures` counts batches in a row in which nothing could be captioned.
+        When the batch fails and holds several calls, each call is tried alone once, so that a call fails
+        only by its own images. `failures` counts batches in a row in which nothing could be captioned.
         """
         self.busy_since = self._clock()
         try:
@@ -84,9 +84,7 @@ class BatchCaptioner:
             captions = self._captioner.caption(pictures)
             if len(captions) != len(pictures):
                 raise RuntimeError(f"the captioner gave {len(captions)} captions for {len(pictures)} images")
-        except (
-            Exception
-        ) as error:  # the captioner is any engine (torch, CUDA, vLLM): its errors have no common class
+        except Exception as error:  # the captioner is any engine (torch, CUDA, vLLM): its errors have no common class
             logger.exception("a batch of %d images in %d calls failed", len(pictures), len(calls))
             batch = Batch(len(pictures), self._clock() - started)
             if len(calls) > 1:
@@ -104,9 +102,7 @@ class BatchCaptioner:
         reason = f"the captioner failed on this batch of {batch.images} images ({type(error).__name__})"
         return self._answer((Captioned("", "", reason),) * images, (batch,))
 
-    def _split(
-        self, calls: Sequence[Sequence[Pixels]], results: list[Captioned], batch: Batch
-    ) -> list[Answer]:
+    def _split(self, calls: Sequence[Sequence[Pixels]], results: list[Captioned], batch: Batch) -> list[Answer]:
         answers, at = [], 0
         for number, call in enumerate(calls):
             part = tuple(results[at : at + len(call)])

@@ -1,9 +1,9 @@
-"""What the service refuses, with everything a caller needs to act on: code, HTTP status, field and message."""
+"""What the service refuses, with all that a caller needs to act on: code, HTTP status, field and message."""
 
 from __future__ import annotations
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 (a refusal is an answer, not a fault)
     """A request or an image that gets no caption.
 
     Attributes:
@@ -14,9 +14,7 @@ class Refusal(Exception):
         retry_after: seconds after which the same request may succeed; None when repeating it cannot help.
     """
 
-    def __init__(
-        self, code: str, status: int, field: str, message: str, retry_after: int | None = None
-    ) -> None:
+    def __init__(self, code: str, status: int, field: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(f"{code} ({status}) in {field}: {message}")
         self.code = code
         self.status = status

@@ -1,7 +1,8 @@
-"""The captioning service on one machine: `python -m serving.captioner.run --host 127.0.0.1 --port 8001 --preset tiny`.
+"""The captioning service on one machine: `python -m serving.captioner.run --port 8001 --preset tiny`.
 
-Starts a Ray of its own (loopback, no dashboard, no usage reports), serves until SIGTERM or SIGINT, and ends every
-process that it started. Exit codes: 0 stopped by a signal, 1 could not start, 2 unusable settings, 3 port in use.
+Starts a Ray of its own (loopback, no dashboard, no usage reports), serves until SIGTERM or SIGINT, and ends
+every process that it started. Exit codes: 0 stopped by a signal, 1 could not start, 2 unusable settings, 3
+port in use.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from pydantic import BaseModel
 
@@ -22,9 +23,9 @@ from serving.captioner.local_ray import (
     StartError,
     check_port,
     deploy,
+    ray_run,
     start_ray,
     stop_ray,
-    temporary_folder,
 )
 from serving.captioner.settings import (
     PREFIX,
@@ -57,9 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def serve_until_signal(
-    machine: MachineSettings, settings: CaptionerSettings, load: Callable[[], Captioner]
-) -> None:
+def serve_until_signal(machine: MachineSettings, settings: CaptionerSettings, load: Callable[[], Captioner]) -> None:
     """Serve captions of the captioner that `load` makes, until SIGTERM or SIGINT; then end Ray.
 
     Raises:
@@ -68,21 +67,21 @@ def serve_until_signal(
     _on_signals(_stop)
     try:
         check_port(machine.host, machine.port)
-        with temporary_folder(machine.temp_dir) as folder:
+        with ray_run(machine.temp_dir) as folder:
             try:
                 start_ray(machine, settings, folder)
                 _on_signals(_stop)  # Ray has put its own handler in place
                 from serving.captioner.app import application
 
                 deploy(application(settings, load))
-                print(f"captioner: ready on http://{machine.host}:{machine.port}", flush=True)
+                _say(sys.stdout, f"ready on http://{machine.host}:{machine.port}")
                 while True:
                     signal.pause()
             finally:
                 _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
                 stop_ray()
     except _StopServing:
-        print("captioner: stopped", flush=True)
+        _say(sys.stdout, "stopped")
 
 
 def _on_signals(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
@@ -94,15 +93,20 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise _StopServing
 
 
-def _preset_loader(preset: str) -> Callable[[], Captioner]:
-    from serving.captioner.app import load_preset
+def _preset_loader(name: str) -> Callable[[], Captioner]:
+    from serving.captioner.app import known_preset, load_preset
 
-    return partial(load_preset, preset)
+    return partial(load_preset, known_preset(name))
 
 
 def _complain(error: Exception, code: int) -> int:
-    print(f"captioner: {error}", file=sys.stderr, flush=True)
+    _say(sys.stderr, str(error))
     return code
+
+
+def _say(stream: TextIO, text: str) -> None:
+    stream.write(f"captioner: {text}\n")
+    stream.flush()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """Every setting of the captioning service, documented where it is defined.
 
-A value comes from, in this order: an argument (a command line flag, or `args` of a RayService), the environment
-(`SIGHTLINE_CAPTIONER_` + the name in capitals; lists are separated by commas), the default here.
+A value comes from, in this order: an argument (a command line flag, or `args` of a RayService), the
+environment (`SIGHTLINE_CAPTIONER_` + the name in capitals; lists are separated by commas), the default here.
 """
 
 from __future__ import annotations
@@ -27,23 +27,19 @@ class CaptionerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preset: str = Field(
-        "tiny", min_length=1, description="captioner preset (models.captioner.presets), by name"
-    )
+    preset: str = Field("tiny", min_length=1, description="captioner preset (models.captioner.presets), by name")
 
     max_batch_size: int = Field(64, ge=1, le=1024, description="images captioned in one call of the model")
     batch_wait_s: float = Field(
         0.01, ge=0, le=5, description="seconds a batch that is not full waits for images of other requests"
     )
     min_replicas: int = Field(1, ge=1, le=1000, description="model replicas that always run")
-    max_replicas: int = Field(
-        1, ge=1, le=1000, description="model replicas at most; Serve scales between the two"
-    )
+    max_replicas: int = Field(1, ge=1, le=1000, description="model replicas at most; Serve scales between the two")
     target_ongoing_requests: float = Field(
         2.0, gt=0, le=1000, description="calls in progress per model replica above which Serve adds replicas"
     )
     max_ongoing_requests: int = Field(
-        8,
+        64,
         ge=2,
         le=1000,
         description="calls in progress per model replica at most; further calls wait in the ingress",
@@ -54,9 +50,7 @@ class CaptionerSettings(BaseModel):
         le=10000,
         description="calls waiting for a model replica at most; above it the answer is 503",
     )
-    model_cpus: float = Field(
-        1.0, ge=0, le=128, description="CPUs that Ray reserves per model replica; torch threads"
-    )
+    model_cpus: float = Field(1.0, ge=0, le=128, description="CPUs that Ray reserves per model replica; torch threads")
     model_gpus: float = Field(0.0, ge=0, le=16, description="GPUs that Ray reserves per model replica")
     ingress_replicas: int = Field(
         1,
@@ -65,21 +59,29 @@ class CaptionerSettings(BaseModel):
         description="ingress replicas; they parse and decode; each has its own /metrics series",
     )
     ingress_cpus: float = Field(1.0, ge=0, le=128, description="CPUs that Ray reserves per ingress replica")
-    decode_threads: int = Field(
-        2, ge=1, le=64, description="threads that decode images in one ingress replica"
-    )
+    decode_threads: int = Field(2, ge=1, le=64, description="threads that decode images in one ingress replica")
     max_requests: int = Field(
-        16,
+        64,
         ge=1,
         le=1000,
         description="caption requests held by one ingress replica; above it the answer is 503",
     )
-    request_timeout_s: float = Field(
-        120.0, gt=0, le=3600, description="seconds until a request is answered with 504"
+    # With the defaults, bodies and pixels (256 pictures of at most 672x672x3 bytes) take 600 MB at the very
+    # worst.
+    max_held_bytes: int = Field(
+        256 * MIB,
+        ge=1,
+        le=16 * 1024 * MIB,
+        description="bytes of bodies held by one ingress replica, then 503",
     )
-    body_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="seconds in which a request body must arrive"
+    max_held_images: int = Field(
+        256,
+        ge=1,
+        le=100_000,
+        description="decoded images held by one ingress replica; above it the answer is 503",
     )
+    request_timeout_s: float = Field(120.0, gt=0, le=3600, description="seconds until a request is answered with 504")
+    body_timeout_s: float = Field(30.0, gt=0, le=3600, description="seconds in which a request body must arrive")
     batch_timeout_s: float = Field(
         300.0,
         gt=0,
@@ -91,17 +93,11 @@ class CaptionerSettings(BaseModel):
         10.0, gt=0, le=3600, description="seconds a replica may finish its work when it is stopped"
     )
 
-    max_request_bytes: int = Field(
-        64 * MIB, ge=1, le=1024 * MIB, description="bytes of a request body at most"
-    )
-    max_image_bytes: int = Field(
-        20 * MIB, ge=1, le=1024 * MIB, description="bytes of one encoded image at most"
-    )
+    max_request_bytes: int = Field(64 * MIB, ge=1, le=1024 * MIB, description="bytes of a request body at most")
+    max_image_bytes: int = Field(20 * MIB, ge=1, le=1024 * MIB, description="bytes of one encoded image at most")
     max_images: int = Field(64, ge=1, le=1024, description="images of one request at most")
     # Pillow itself warns above 89,478,485 pixels; a phone's 48 megapixels (8064x6048) fit.
-    max_pixels: int = Field(
-        50_000_000, ge=1, le=89_478_485, description="pixels declared by an image's header at most"
-    )
+    max_pixels: int = Field(50_000_000, ge=1, le=89_478_485, description="pixels declared by an image's header at most")
     max_aspect_ratio: float = Field(20.0, ge=1, le=1000, description="long side over short side at most")
     max_side: int = Field(
         672,
@@ -122,9 +118,7 @@ class CaptionerSettings(BaseModel):
     )
 
     allow_urls: bool = Field(False, description="fetch images that a JSON request names by URL")
-    url_hosts: tuple[str, ...] = Field(
-        (), description="host names that may be fetched from, exactly as in the URL"
-    )
+    url_hosts: tuple[str, ...] = Field((), description="host names that may be fetched from, exactly as in the URL")
     url_allow_private: bool = Field(
         False, description="fetch also from hosts whose address is loopback, private or link-local"
     )
@@ -133,17 +127,13 @@ class CaptionerSettings(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> CaptionerSettings:
         if self.max_replicas < self.min_replicas:
-            raise ValueError(
-                f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}: raise it"
-            )
+            raise ValueError(f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}: raise it")
+        if self.max_held_bytes < self.max_request_bytes or self.max_held_images < self.max_images:
+            raise ValueError("max_held_bytes and max_held_images must have room for one request of the largest size")
         if self.allow_urls and not self.url_hosts:
-            raise ValueError(
-                "allow_urls is on and url_hosts is empty: name the hosts that may be fetched from"
-            )
+            raise ValueError("allow_urls is on and url_hosts is empty: name the hosts that may be fetched from")
         if not self.allow_urls and (self.url_hosts or self.url_allow_private):
-            raise ValueError(
-                "url_hosts and url_allow_private do nothing while allow_urls is off: set allow_urls"
-            )
+            raise ValueError("url_hosts and url_allow_private do nothing while allow_urls is off: set allow_urls")
         return self
 
     def limits(self) -> Limits:
@@ -167,7 +157,7 @@ class MachineSettings(BaseModel):
     port: int = Field(8001, ge=1, le=65535, description="port that the HTTP server listens on")
     temp_dir: str | None = Field(
         None,
-        description="folder of Ray's sockets and logs, kept at exit; without it a temporary one is made and removed",
+        description="folder in which Ray's sockets and logs are kept; without it they are removed at the end",
     )
     object_store_bytes: int = Field(
         128 * MIB, ge=80 * MIB, le=1024 * 1024 * MIB, description="shared memory of Ray's object store"
@@ -182,7 +172,7 @@ def read_settings(environ: Mapping[str, str], args: Mapping[str, object]) -> Cap
     """Settings of the application from the environment, overridden by `args`.
 
     Raises:
-        SettingsError: a value out of range, an unknown argument, or an unknown `SIGHTLINE_CAPTIONER_` variable.
+        SettingsError: a value out of range, an unknown argument or `SIGHTLINE_CAPTIONER_` variable.
     """
     return _read(CaptionerSettings, environ, args)
 
@@ -194,14 +184,10 @@ def read_machine(environ: Mapping[str, str], args: Mapping[str, object]) -> Mach
 
 def _read(kind: type[Model], environ: Mapping[str, str], args: Mapping[str, object]) -> Model:
     known = set(kind.model_fields)
-    variables = {
-        key.removeprefix(PREFIX).lower(): text for key, text in environ.items() if key.startswith(PREFIX)
-    }
+    variables = {key.removeprefix(PREFIX).lower(): text for key, text in environ.items() if key.startswith(PREFIX)}
     strangers = sorted(PREFIX + name.upper() for name in set(variables) - _NAMES)
     if strangers:
-        raise SettingsError(
-            f"unknown environment variable {', '.join(strangers)}: see `--help` for the names"
-        )
+        raise SettingsError(f"unknown environment variable {', '.join(strangers)}: see `--help` for the names")
     values = {name: _listed(kind, name, text) for name, text in variables.items() if name in known}
     values |= {name: _listed(kind, name, value) for name, value in args.items()}
     try:

@@ -1,7 +1,7 @@
 """The real server with a captioner of the tests' own: `python fake_captioner_server.py PORT [--flag value ...]`.
 
-The fake reads each picture's top left pixel: (255, 0, 0) raises, (0, 255, 0) takes half a second, (0, 0, 255) ends the
-replica's process, anything else is told back as a caption.
+The fake reads each picture's top left pixel: (255, 0, 0) raises, (0, 255, 0) takes half a second, (0, 0,
+255) ends the replica's process, anything else is told back as a caption.
 """
 
 from __future__ import annotations
