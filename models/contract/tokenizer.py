@@ -83,6 +83,11 @@ class CaptionTokenizer:
         """Whether this tokenizer may be cached word by word (`llama_json.words_are_independent`)."""
         return self._cached
 
+    @property
+    def cached_words(self) -> int:
+        """How many words are remembered now."""
+        return len(self._cache)
+
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of each text: int32 arrays; a text without words gives an empty one.
 

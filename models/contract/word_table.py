@@ -46,13 +46,13 @@ class WordTable:
     keeps a dictionary for those, for long words and for new ones."""
 
     def __init__(self) -> None:
-        self._keys = np.zeros((1, 2), dtype=np.uint64)  # number 0; no word has an all-zero key but a long one
+        self._keys = np.zeros((1, 2), dtype=np.uint64)  # of number 0, which stands in empty slots
         self._first: Slots = np.zeros(0, dtype=np.int32)
         self._second: Slots = np.zeros(0, dtype=np.int32)
         self._resize(12)
 
     def add(self, keys: UInt64s) -> None:
-        """Append words: they get the next numbers, from 1."""
+        """Append words: they get the next numbers, from 1. Long ones get a number, but are never found."""
         start = len(self._keys)
         self._keys = np.concatenate((self._keys, keys))
         if len(self._keys) * 4 > len(self._first):
@@ -81,6 +81,7 @@ class WordTable:
         self._insert(np.arange(1, len(self._keys), dtype=np.int32))
 
     def _insert(self, numbers: Slots) -> None:
+        numbers = numbers[self._keys[numbers, 1] != 0]  # the length is in there: all long words share the key 0
         hashes = _hashes(self._keys[numbers])
         left = _claim(self._first, hashes >> self._shift, numbers)
         _claim(self._second, (hashes & self._mask)[left], numbers[left])
