@@ -1,0 +1,124 @@
+"""One served model: features, scores, order; everything but the wire."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.contract import Contract
+from serving.transformer.errors import PredictorAnswerError, PredictorUnavailableError
+from serving.transformer.features import FeatureBuilder, Features
+from serving.transformer.handshake import Handshake
+from serving.transformer.metrics import Metrics
+from serving.transformer.predictor import Answer, Predictor
+from serving.transformer.ranking import best_first
+from serving.transformer.request import RankRequest
+
+STORED, INLINE, MISSING = "known", "inline", "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request with its tensors, on its way to the predictor."""
+
+    request: RankRequest
+    features: Features
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A request's answer: scores float32 [n] in request order, order int64 [n] best first, and what was known."""
+
+    request: RankRequest
+    features: Features
+    scores: npt.NDArray[np.float32]
+    order: npt.NDArray[np.int64]
+    contract_digest: str
+
+
+class Observer(Protocol):
+    """Hears of every ranking that is given out; exposure records will be written by one."""
+
+    def ranked(self, model: str, ranking: Ranking) -> None:
+        """Called once per ranking, in the event loop: be quick."""
+        ...
+
+
+class Ranker:
+    """Ranks requests with one model. `clock` gives seconds; `timeout` is the time that the predictor has."""
+
+    def __init__(
+        self,
+        name: str,
+        contract: Contract,
+        features: FeatureBuilder,
+        predictor: Predictor,
+        handshake: Handshake,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        timeout: float,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.name, self.contract, self.handshake = name, contract, handshake
+        self._features, self._predictor, self._metrics = features, predictor, metrics
+        self._clock, self._timeout, self._observers = clock, timeout, observers
+
+    def prepare(self, request: RankRequest) -> Prepared:
+        """Encode a request. Raises `NotReadyError`, `InvalidRequestError`."""
+        self.handshake.require()
+        return Prepared(request, self._features.build(request))
+
+    async def predict(self, prepared: Sequence[Prepared], timeout: float | None = None) -> list[Answer]:
+        """Ask Triton for the scores of all, side by side: its dynamic batcher joins them. Raises `ServiceError`.
+
+        `timeout` is what the caller has left in seconds, if it said so; the setting still bounds it.
+        """
+        deadline = self._clock() + min(self._timeout, self._timeout if timeout is None else timeout)
+        if len(prepared) == 1:
+            return [await self._answer(prepared[0], deadline)]
+        return list(await asyncio.gather(*(self._answer(one, deadline) for one in prepared)))
+
+    def finish(self, prepared: Sequence[Prepared], answers: Sequence[Answer]) -> list[Ranking]:
+        """Order the candidates, count, and tell the observers."""
+        rankings = [
+            Ranking(one.request, one.features, answer.scores, best_first(answer.scores), self.contract.digest)
+            for one, answer in zip(prepared, answers, strict=True)
+        ]
+        for ranking in rankings:
+            self._count(ranking)
+            for observer in self._observers:
+                observer.ranked(self.name, ranking)
+        return rankings
+
+    async def _answer(self, prepared: Prepared, deadline: float) -> Answer:
+        start = self._clock()
+        try:
+            answer = await self._predictor.score(self.name, prepared.features.tensors, deadline)
+        except (PredictorUnavailableError, PredictorAnswerError):
+            self.handshake.doubt()
+            raise
+        await self.handshake.confirm(answer.model_version)
+        self._metrics.predictor_seconds.labels(self.name).observe(self._clock() - start)
+        return answer
+
+    def _count(self, ranking: Ranking) -> None:
+        metrics, found, name = self._metrics, ranking.features, self.name
+        count = len(ranking.scores)
+        inline = int(found.caption_inline.sum())
+        stored = int((found.caption_stored & ~found.caption_inline).sum())
+        metrics.candidates.labels(name).inc(count)
+        for kind, number in ((STORED, stored), (INLINE, inline), (MISSING, count - stored - inline)):
+            if number:
+                metrics.captions.labels(name, kind).inc(number)
+        if not found.item_known.all():
+            metrics.unknown_items.labels(name).inc(int((~found.item_known).sum()))
+        if not found.user_known:
+            metrics.unknown_users.labels(name).inc()
+        for reason in found.degraded:
+            metrics.degraded.labels(name, reason).inc()
+        metrics.cache.labels(name, "hit").inc(found.cache_hits)
+        metrics.cache.labels(name, "miss").inc(count - found.cache_hits)

@@ -1,0 +1,83 @@
+"""Start the transformer: `python -m serving.transformer.run --bundle ... --store ... --predictor_host ...`."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import uvloop
+
+from models.bundle import BundleError
+from models.contract import ContractError
+from serving.transformer.build import Built, build
+from serving.transformer.settings import Settings, SettingsError, read_settings
+
+log = logging.getLogger("sightline.transformer")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until a signal; return the exit code: 0 after a signal, 1 if it cannot start, 2 for wrong settings."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        settings = read_settings(argv, os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"the transformer's settings cannot be used:\n{error}\n")
+        return 2
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
+    except (BundleError, ContractError, OSError, RuntimeError, ValueError) as error:
+        log.error("the transformer cannot start: %s", error)
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    with _own_arguments():
+        from serving.transformer.kserve_model import RankerModel
+        from serving.transformer.kserve_server import Listening, serve
+    built = build(settings)
+    models = [RankerModel(ranker) for ranker in built.rankers]
+    service = built.service({model.name: model.rank for model in models})
+    listening = Listening(
+        host=settings.host,
+        http_port=settings.http_port,
+        grpc_port=settings.grpc_port,
+        max_message_bytes=settings.max_body_bytes,
+        grace_seconds=settings.grace_seconds,
+    )
+    async with _background(built):
+        gc.collect()
+        gc.freeze()  # contracts, tokenizers and libraries are never garbage: a full collection costs tens of ms
+        log.info("REST on %s:%d, gRPC on %s:%d", settings.host, settings.http_port, settings.host, settings.grpc_port)
+        await serve(service, models, listening)
+
+
+@contextlib.asynccontextmanager
+async def _background(built: Built) -> AsyncIterator[None]:
+    """Run the watches beside the servers, then close what was opened."""
+    tasks = [asyncio.create_task(watch) for watch in built.watches()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await built.close()
+
+
+@contextlib.contextmanager
+def _own_arguments() -> Iterator[None]:
+    """Importing kserve parses sys.argv: hide ours, which it would misread."""
+    given, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = given
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,130 @@
+"""The settings of the transformer, from arguments (KServe's own names where KServe appends them) and environment."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+ENVIRONMENT_PREFIX = "SIGHTLINE_TRANSFORMER_"
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=600)]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}$")]
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; names all of them at once."""
+
+
+class Settings(BaseModel):
+    """Every setting. As an argument `--name value`; as an environment variable SIGHTLINE_TRANSFORMER_NAME."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_name: Annotated[ModelName, Field(description="Name of the model: in our paths and in Triton")] = "ranker"
+    bundle: Annotated[Path, Field(description="Folder of the model's bundle")]
+    also: Annotated[
+        tuple[tuple[ModelName, Path], ...], Field(description="NAME=FOLDER of a further model; repeatable")
+    ] = ()
+    store: Annotated[Path, Field(description="Folder of the item store")]
+    missing_file: Annotated[
+        Path | None, Field(description="File that lists items without caption for the captioning step")
+    ] = None
+    missing_limit: Annotated[int, Field(ge=1, description="Items in that list at most")] = 100_000
+    predictor_host: Annotated[str, Field(min_length=1, description="Triton's host, or host:port; port 80 if none")]
+    predictor_protocol: Annotated[
+        Literal["grpc-v2"], Field(description="How Triton is asked; only gRPC carries raw tensors fast")
+    ] = "grpc-v2"
+    predictor_request_timeout_seconds: Annotated[
+        Seconds, Field(description="Seconds that Triton has, retries included")
+    ] = 2.0
+    predictor_request_retries: Annotated[
+        int, Field(ge=0, le=20, description="Repeats of a call to a Triton that is unavailable")
+    ] = 3
+    handshake_seconds: Annotated[Seconds, Field(description="Seconds between two checks of Triton's contract")] = 5.0
+    retry_after_seconds: Annotated[Seconds, Field(description="What Retry-After says when Triton is away")] = 2.0
+    host: Annotated[str, Field(min_length=1, description="Address to listen on; 127.0.0.1 for this machine only")] = (
+        "0.0.0.0"  # a container must be reachable from outside
+    )
+    http_port: Annotated[Port, Field(description="Port of REST")] = 8080
+    grpc_port: Annotated[Port, Field(description="Port of gRPC")] = 8081
+    workers: Annotated[int, Field(description="Must be 1: scale by replicas")] = 1
+    max_candidates: Annotated[int, Field(ge=1, le=4096, description="Candidates per request at most")] = 1000
+    max_instances: Annotated[int, Field(ge=1, le=1024, description="V1 instances per call at most")] = 16
+    max_body_bytes: Annotated[int, Field(ge=1024, description="Bytes of a REST body or gRPC message at most")] = 8 << 20
+    max_id_bytes: Annotated[int, Field(ge=1, le=511, description="Bytes of a user or item id at most")] = 256
+    max_caption_bytes: Annotated[int, Field(ge=1, description="Bytes of an inline caption at most")] = 4096
+    max_text_bytes: Annotated[int, Field(ge=1, description="Bytes of a string feature at most")] = 1024
+    cache_items: Annotated[int, Field(ge=1, description="Encoded items kept per model")] = 100_000
+    grace_seconds: Annotated[Seconds, Field(description="Seconds that running calls get at shutdown")] = 20.0
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        names = [self.model_name, *(name for name, _ in self.also)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"also: model {name!r} is named twice; give every model its own name")
+        if self.workers != 1:
+            raise ValueError(
+                f"workers is {self.workers}; expected 1: metrics, readiness and caches are per process; "
+                "scale by replicas, and leave containerConcurrency out of the InferenceService"
+            )
+        if self.http_port == self.grpc_port:
+            raise ValueError(f"grpc_port is {self.grpc_port}, as http_port; expected two ports; change one")
+        return self
+
+    @property
+    def models(self) -> dict[str, Path]:
+        """Bundle folder by model name, the main model first."""
+        return {self.model_name: self.bundle, **dict(self.also)}
+
+
+def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from arguments, then environment, then defaults. Raises `SettingsError` with every fault.
+
+    An unknown argument ends the program with argparse's message; abbreviations are not taken.
+    """
+    given = {key: value for key, value in vars(_parser().parse_args(list(argv))).items() if value is not None}
+    values: dict[str, Any] = {**_from_environment(environment), **given}
+    if isinstance(values.get("also"), (list, str)):
+        entries = values["also"].split() if isinstance(values["also"], str) else values["also"]
+        values["also"] = [tuple(entry.split("=", 1)) for entry in entries]
+    try:
+        return Settings(**values)
+    except ValidationError as cause:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_reason(e)}" for e in cause.errors()]
+        raise SettingsError("\n".join(lines)) from cause
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.transformer.run",
+        description="Ranks candidates: captions from the item store, scores from Triton.",
+        allow_abbrev=False,
+        epilog=f"Every argument may also be set as an environment variable {ENVIRONMENT_PREFIX}<NAME>.",
+    )
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.is_required() else f"default {field.default}"
+        text = f"{field.description} ({default})"
+        parser.add_argument(f"--{name}", help=text, action="append" if name == "also" else "store")
+    return parser
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for key, value in environment.items():
+        if key.startswith(ENVIRONMENT_PREFIX):
+            name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if name not in Settings.model_fields:
+                raise SettingsError(f"{key}: there is no setting {name!r}; remove the variable or correct its name")
+            found[name] = value
+    return found
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "missing":
+        return f"is missing; give --{error['loc'][0]}"
+    if error["type"] == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
+    return f"is {error['input']!r}; {error['msg']}"
