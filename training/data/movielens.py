@@ -117,7 +117,8 @@ def _download(wheel: Path) -> None:
         if actual != WHEEL_SHA256:
             raise FetchError(
                 f"pip's {WHEEL} has sha256 {actual or 'none (no such file)'}, expected {WHEEL_SHA256}: "
-                f"the index holds another file than the one known to this project; get the right one and put it at {wheel}"
+                f"the index holds another file than the one known to this project; "
+                f"get the right one and put it at {wheel}"
             )
         write_atomic(wheel, downloaded.read_bytes())
     finally:

@@ -1,0 +1,172 @@
+"""What values bring-your-own tables may hold. Every check adds to the faults; none stops the others."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from training.data.faults import Faults
+from training.data.table_files import TableFolder
+from training.data.table_schema import feature_columns
+
+Bools = npt.NDArray[np.bool_]
+
+MAX_TEXT = 1024  # characters of a string feature, as the contract's vocabularies have it
+# The first second that is more likely a millisecond: 1e11 s is the year 5138, 1e11 ms is March 1973.
+_UNITS = ((1e17, "nanoseconds", 1_000_000_000), (1e14, "microseconds", 1_000_000), (1e11, "milliseconds", 1000))
+
+
+def check_tables(
+    frames: Mapping[str, pd.DataFrame],
+    folder: TableFolder,
+    faults: Faults,
+    *,
+    url_schemes: Sequence[str],
+    now: float,
+) -> None:
+    """Check the values of the tables that could be read; absent tables and columns are someone else's faults.
+
+    Args:
+        frames: as `table_schema.checked_frame` makes them, by table name.
+        now: seconds since 1970; no timestamp may be later.
+    """
+    for table, key in (("items", "item_id"), ("users", "user_id")):
+        if table in frames and key in frames[table]:
+            _check_key(table, key, frames[table][key], faults)
+    if "interactions" in frames:
+        _check_interactions(frames["interactions"], faults, now)
+        _check_references(frames, faults)
+    if "items" in frames and "image" in frames["items"]:
+        _check_images(frames["items"]["image"], folder, faults, url_schemes)
+    for table, frame in frames.items():
+        for name in feature_columns(table, frame):
+            _check_feature(table, name, frame[name], faults)
+
+
+def is_url(image: str) -> bool:
+    """Whether an image is given as scheme://…"""
+    return "://" in image
+
+
+def _check_key(table: str, key: str, ids: "pd.Series[Any]", faults: Faults) -> None:
+    _check_id(table, key, ids, faults)
+    again = ids.duplicated().to_numpy() & ids.notna().to_numpy()
+    faults.rows(table, key, again, ids, "each id once", "Keep one row per id")
+
+
+def _check_id(table: str, key: str, ids: "pd.Series[Any]", faults: Faults) -> None:
+    faults.rows(table, key, _null(ids), ids, "an id", "Fill it or drop the rows")
+    empty = np.array([isinstance(value, str) and not value.strip() for value in ids], dtype=np.bool_)
+    faults.rows(table, key, empty, ids, "an id that is not empty", "Fill it or drop the rows")
+
+
+def _check_interactions(frame: pd.DataFrame, faults: Faults, now: float) -> None:
+    for key in ("user_id", "item_id"):
+        if key in frame:
+            _check_id("interactions", key, frame[key], faults)
+    if "label" in frame:
+        _check_label(frame["label"], faults)
+    if "rating" in frame:
+        _check_rating(frame["rating"], faults, decides="label" not in frame)
+    if "timestamp" in frame:
+        _check_timestamp(frame["timestamp"], faults, now)
+    keys = [name for name in ("user_id", "item_id", "timestamp") if name in frame]
+    if len(keys) == 3:
+        again = frame.duplicated(subset=keys).to_numpy()
+        shown = pd.Series(list(frame[keys].itertuples(index=False, name=None)), dtype=object)
+        faults.rows("interactions", ", ".join(keys), again, shown, "each interaction once", "Drop the repeated rows")
+
+
+def _check_label(label: "pd.Series[Any]", faults: Faults) -> None:
+    faults.rows("interactions", "label", _null(label), label, "0 or 1", "Fill it or drop the rows")
+    values = _numbers(label)
+    wrong = ~_null(label) & ~np.isin(values, (0.0, 1.0))
+    faults.rows("interactions", "label", wrong, label, "0 or 1", "Map the labels; for grades name the column rating")
+    classes = set(values[~_null(label) & ~wrong].tolist())
+    if len(classes) == 1:
+        only = f"{int(classes.pop())} in every row"
+        fix = "Add the other outcome: impressions without a click, low ratings"
+        faults.add("interactions", "label", only, "both 0 and 1", fix)
+
+
+def _check_rating(rating: "pd.Series[Any]", faults: Faults, *, decides: bool) -> None:
+    if decides:
+        faults.rows("interactions", "rating", _null(rating), rating, "a number", "Fill it or drop the rows")
+    _check_finite("interactions", "rating", rating, faults)
+
+
+def _check_timestamp(moments: "pd.Series[Any]", faults: Faults, now: float) -> None:
+    null, values = _null(moments), _numbers(moments)
+    faults.rows("interactions", "timestamp", null, moments, "seconds since 1970", "Fill it or drop the rows")
+    negative = ~null & (values < 0)
+    fix = "Count from 1970-01-01 UTC, or drop the rows"
+    faults.rows("interactions", "timestamp", negative, moments, "0 or more seconds since 1970", fix)
+    limit = np.inf
+    for least, unit, per_second in _UNITS:
+        mistaken = ~null & (values >= least) & (values < limit)
+        fix = f"These look like {unit}: divide by {per_second:,}"
+        faults.rows("interactions", "timestamp", mistaken, moments, "seconds since 1970", fix)
+        limit = least
+    future = ~null & (values > now) & (values < limit)
+    fix = "Correct the clock or the time zone, or drop the rows"
+    faults.rows("interactions", "timestamp", future, moments, f"at most now, {int(now)}", fix)
+
+
+def _check_references(frames: Mapping[str, pd.DataFrame], faults: Faults) -> None:
+    interactions = frames["interactions"]
+    for table, key in (("users", "user_id"), ("items", "item_id")):
+        if table not in frames or key not in frames[table] or key not in interactions:
+            continue
+        ids = interactions[key]
+        unknown = (~ids.isin(set(frames[table][key].dropna())) & ids.notna()).to_numpy()
+        fix = f"Add the missing {table} or drop these interactions"
+        faults.rows("interactions", key, unknown, ids, f"a {key} of {table}.parquet", fix)
+
+
+def _check_images(images: "pd.Series[Any]", folder: TableFolder, faults: Faults, url_schemes: Sequence[str]) -> None:
+    given = images.notna().to_numpy()
+    url = np.array([isinstance(image, str) and is_url(image) for image in images], dtype=np.bool_)
+    foreign = url & np.array(
+        [str(image).split("://")[0].lower() not in url_schemes for image in images], dtype=np.bool_
+    )
+    allowed = ", ".join(f"{scheme}://" for scheme in url_schemes) or "no URL"
+    fix = "Use an allowed scheme, or copy the images into the folder"
+    faults.rows("items", "image", foreign, images, f"a path within the folder, or a URL: {allowed}", fix)
+    places = [folder.resolve(image) if is_path else None for image, is_path in zip(images, given & ~url, strict=True)]
+    outside = given & ~url & np.array([place is None for place in places], dtype=np.bool_)
+    fix = "Copy the images into the folder and give paths relative to it, with forward slashes"
+    faults.rows("items", "image", outside, images, "a relative path that stays within the folder", fix)
+    missing = folder.missing([place for place in places if place is not None])
+    absent = np.array([place in missing for place in places], dtype=np.bool_)
+    fix = "Add the files, or leave null where an item has no image"
+    faults.rows("items", "image", absent, images, f"a file in {folder.location}", fix)
+
+
+def _check_feature(table: str, name: str, values: "pd.Series[Any]", faults: Faults) -> None:
+    if pd.api.types.is_bool_dtype(values):
+        return
+    if pd.api.types.is_numeric_dtype(values):
+        _check_finite(table, name, values, faults)
+        return
+    long = np.array([isinstance(value, str) and len(value) > MAX_TEXT for value in values], dtype=np.bool_)
+    expected = f"a string of at most {MAX_TEXT} characters"
+    faults.rows(table, name, long, values, expected, "Shorten it, or drop the column: it is no category")
+
+
+def _check_finite(table: str, name: str, values: "pd.Series[Any]", faults: Faults) -> None:
+    bad = ~_null(values) & ~np.isfinite(_numbers(values))
+    faults.rows(table, name, bad, values, "a finite number", "Write null where the value is not known")
+
+
+def _null(values: "pd.Series[Any]") -> Bools:
+    """Nulls of the file; a NaN in it is a value, and a wrong one (pandas' masked types keep the two
+    apart).
+    """
+    return values.isna().to_numpy()
+
+
+def _numbers(values: "pd.Series[Any]") -> npt.NDArray[np.float64]:
+    """float64, NaN for null."""
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
