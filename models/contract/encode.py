@@ -91,6 +91,8 @@ class FeatureEncoder:
     def encode(self, columns: Mapping[str, Column], tokens: Tokens | None) -> dict[str, npt.NDArray[Any]]:
         """All sources' columns of equal length, and the tokens, to tensors: what training batches use."""
         rows = _rows(columns, tokens)
+        if tokens is None and self._caption is not None:
+            refuse("caption", None, None, "tokens: the contract has a caption", "give a list with None where unknown")
         known = {name for source in SOURCES for name in self.contract.names(source)}
         _refuse_unknown(columns, known, "the contract")
         sides = {
@@ -98,6 +100,9 @@ class FeatureEncoder:
             for source in SOURCES
         }
         caption = None if tokens is None else self.caption(tokens)
+        if caption is not None and len(caption) != rows:
+            fix = "give one array of tokens per row, None where there is no caption"
+            refuse("caption", None, f"{len(caption)} rows of tokens", f"{rows} rows", fix)
         return self.join(sides["user"], sides["context"], sides["item"], caption)
 
     def _refuse_unknown(self, source: Source, columns: Mapping[str, Column]) -> None:
@@ -114,7 +119,13 @@ class FeatureEncoder:
         shape = (feature.width,) if feature.parts == 1 else (feature.width, feature.parts)
         if caption.dtype != np.int64 or caption.shape[1:] != shape:
             actual = f"{caption.dtype} {list(caption.shape)}"
-            refuse("caption", None, actual, f"int64 {['rows', *shape]}", "make it with `FeatureEncoder.caption`")
+            refuse(
+                "caption",
+                None,
+                actual,
+                f"int64 [rows, {', '.join(map(str, shape))}]",
+                "make it with `FeatureEncoder.caption`",
+            )
 
     def _wide(self, source: Source, block: npt.NDArray[Any], kind: str, rows: int) -> npt.NDArray[Any]:
         features = self.contract.dense if kind == "dense" else self.contract.categorical

@@ -16,7 +16,6 @@ _FIX = {
     "union_tag_not_found": "add the key `kind`",
     "union_tag_invalid": "correct the key `kind`",
     "json_invalid": "correct the JSON",
-    "frozen_instance": "make a new object with `model_copy(update=…)`",
 }
 _EXPECTED = {
     "missing": "a value (the field is required)",

@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -58,9 +57,9 @@ class Contract(Frozen):
             raise broken(fault.path, fault.value, fault.expected, fault.fix)
         return self
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """`sha256:<64 hex>` of `canonical_json()`."""
+        """`sha256:<64 hex>` of `canonical_json()`. Computed at each call (a copy must not inherit it): keep it."""
         return "sha256:" + hashlib.sha256(self.canonical_json().encode("ascii")).hexdigest()
 
     def canonical_json(self) -> str:

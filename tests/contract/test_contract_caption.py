@@ -89,7 +89,8 @@ def test_every_encoder_equals_the_row_by_row_reference(
     encoded = features.caption(arrays(rows))
     expected = np.array([reference_row(feature, row) for row in rows], dtype=np.int64)
     expected = expected.reshape(len(rows), feature.width, feature.parts)
-    assert encoded.dtype == np.int64 and encoded.flags.c_contiguous
+    assert encoded.dtype == np.int64
+    assert encoded.flags.c_contiguous
     np.testing.assert_array_equal(encoded, expected[:, :, 0] if feature.parts == 1 else expected)
 
 
@@ -113,7 +114,8 @@ def test_real_tokens_never_take_a_reserved_bucket_nor_leave_the_tables(encoder: 
     for part, size in enumerate(feature.table_sizes):
         filled = encoded[:, :, part]
         assert not (filled == 1).any()
-        assert (filled >= 0).all() and (filled < size).all()
+        assert (filled >= 0).all()
+        assert (filled < size).all()
         lengths = np.array([len(row) for row in rows])
         assert ((filled[:, :9] > 1) == (np.arange(9) < lengths[:, None])).all()
 
@@ -122,7 +124,8 @@ def test_real_tokens_never_take_a_reserved_bucket_nor_leave_the_tables(encoder: 
 def test_none_and_empty_give_the_no_caption_row(encoder: object) -> None:
     encoded = encoder_of(encoder, 4, True).caption([None, np.empty(0, np.int32)])
     assert encoded.shape[0] == 2
-    assert (encoded[:, 0] == 1).all() and (encoded[:, 1:] == 0).all()
+    assert (encoded[:, 0] == 1).all()
+    assert (encoded[:, 1:] == 0).all()
 
 
 def test_token_ids_beyond_the_lookup_table_are_hashed_the_same_way() -> None:
