@@ -1,0 +1,252 @@
+"""A small ranker on a real Triton, a store of items, and the real transformer in front, as processes.
+
+The transformer is never imported whole here: kserve and tritonclient cannot live in one process.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+
+from models.bundle import Bundle, Provenance, write_bundle
+from models.contract import (
+    CaptionFeature,
+    CaptionTokenizer,
+    CategoricalFeature,
+    Contract,
+    DenseFeature,
+    HashBuckets,
+    HashEncoder,
+    IntegerRange,
+    Vocabulary,
+)
+from models.export.onnx import export_onnx
+from models.items import ItemRow, StoredCaption, UserRow
+from models.recommender.build import Ranker, build_ranker
+from models.recommender.config import DCNSettings, EmbeddingSettings
+from models.triton.config import TritonSettings
+from models.triton.repository import place_model
+from serving.items.lmdb_store import LmdbStore
+from serving.stack.triton_server import TritonPorts, free_port, running_triton
+
+WORDS = ["a", "red", "car", "two", "small", "dogs", "play", "in", "the", "snow", "green", "bottle", "night", "street"]
+
+
+@pytest.fixture(scope="session")
+def tokenizer_json() -> bytes:
+    """LLaMA-style BPE with byte fallback."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(WORDS, trainer)
+    return tokenizer.to_str().encode()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_json: bytes) -> CaptionTokenizer:
+    return CaptionTokenizer.from_bytes(tokenizer_json)
+
+
+@pytest.fixture(scope="session")
+def contract(tokenizer: CaptionTokenizer) -> Contract:
+    """Features of every kind and source."""
+    return Contract(
+        name="films",
+        version=2,
+        dense=(
+            DenseFeature(name="popularity", source="item", default=0.0, transform="log1p", mean=2.0, std=1.5),
+            DenseFeature(name="age", source="user", default=30.0, mean=33.0, std=11.0),
+        ),
+        categorical=(
+            CategoricalFeature(name="user_id", source="user", encoding=HashBuckets(buckets=500, seed=1)),
+            CategoricalFeature(name="gender", source="user", encoding=Vocabulary(values=("F", "M"))),
+            CategoricalFeature(name="item_id", source="item", encoding=HashBuckets(buckets=900, seed=2)),
+            CategoricalFeature(name="hour", source="context", encoding=IntegerRange(low=0, high=23)),
+            CategoricalFeature(name="weekday", source="context", encoding=IntegerRange(low=0, high=6)),
+        ),
+        caption=CaptionFeature(
+            tokenizer_sha256=tokenizer.sha256, max_tokens=12, encoder=HashEncoder(buckets=400, seed=3, max_ngram=2)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A ranker with random weights that differ enough to see every feature, and its bundle."""
+
+    model: Ranker
+    bundle: Bundle
+
+
+def trained(folder: Path, contract: Contract, tokenizer: bytes | None, seed: int = 5) -> Trained:
+    model = build_ranker(contract, DCNSettings(embedding=EmbeddingSettings(size=4, init_std=0.7)), seed=seed)
+    onnx_path = folder / "exported.onnx"
+    export_onnx(model, contract, onnx_path)
+    provenance = Provenance(
+        name="ranker", created="2026-11-22T20:00:00+00:00", git_revision="unknown", data_digest="sha256:0"
+    )
+    bundle = write_bundle(
+        folder / "bundle",
+        onnx_path=onnx_path,
+        contract=contract,
+        tokenizer=tokenizer,
+        metrics={"auc": 0.5},
+        provenance=provenance,
+    )
+    return Trained(model, bundle)
+
+
+@pytest.fixture(scope="session")
+def with_captions(tmp_path_factory: pytest.TempPathFactory, contract: Contract, tokenizer_json: bytes) -> Trained:
+    return trained(tmp_path_factory.mktemp("with"), contract, tokenizer_json)
+
+
+@pytest.fixture(scope="session")
+def ids_only(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Trained:
+    return trained(tmp_path_factory.mktemp("ids"), contract.without_caption(), None, seed=6)
+
+
+def catalogue(tokenizer: CaptionTokenizer, count: int = 600) -> list[ItemRow]:
+    """Items "0".. with captions; every seventh has none, "13" was tokenized by somebody else."""
+    draw = np.random.default_rng(7)
+    texts = [" ".join(draw.choice(WORDS, size=int(draw.integers(2, 9)))) for _ in range(count)]
+    tokens = tokenizer.encode(texts)
+    rows = []
+    for i, (text, ids) in enumerate(zip(texts, tokens, strict=True)):
+        caption = StoredCaption(text, ids, tokenizer.sha256, "tiny@1", "Describe the picture.")
+        if i == 13:
+            caption = StoredCaption(text, np.array([1, 2, 3], np.int32), "b" * 64, "tiny@1", "Describe the picture.")
+        rows.append(ItemRow(str(i), None if i % 7 == 0 else caption, {"popularity": float(i % 50)}))
+    return rows
+
+
+USERS = [UserRow("196", {"gender": "M", "age": 49, "occupation": "writer"}), UserRow("u2", {"gender": "F"})]
+
+
+@pytest.fixture(scope="session")
+def rows(tokenizer: CaptionTokenizer) -> list[ItemRow]:
+    return catalogue(tokenizer)
+
+
+def fill(folder: Path, rows: Sequence[ItemRow]) -> Path:
+    with LmdbStore.open(folder) as store:
+        store.put_many(rows)
+        store.put_users(USERS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory, with_captions: Trained, ids_only: Trained) -> Path:
+    """A Triton repository with both models."""
+    folder = tmp_path_factory.mktemp("repository")
+    settings = TritonSettings(max_queue_delay_us=100)
+    place_model(folder, "ranker", with_captions.bundle, platform="python", settings=settings)
+    place_model(folder, "ranker-ids", ids_only.bundle, platform="python", settings=settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[TritonPorts]:
+    with running_triton(repository, tmp_path_factory.mktemp("triton-work")) as ports:
+        yield ports
+
+
+@dataclass(frozen=True)
+class Running:
+    """A transformer that runs."""
+
+    http_port: int
+    grpc_port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    store: Path
+    missing_file: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def ready(self) -> bool:
+        return httpx.get(f"{self.url}/v2/health/ready").status_code == 200
+
+
+def wait_until(truth: "callable", seconds: float = 20.0) -> None:  # type: ignore[valid-type]
+    deadline = time.monotonic() + seconds
+    while not truth():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+@contextmanager
+def running_transformer(
+    folder: Path, bundle: Path, store: Path, triton_port: int, *more: str, wait_ready: bool = True
+) -> Iterator[Running]:
+    """The transformer as a process of its own; ended by SIGTERM."""
+    http_port, grpc_port = free_port(), free_port()
+    log, missing = folder / "transformer.log", folder / "missing.jsonl"
+    arguments = {
+        "model_name": "ranker",
+        "bundle": bundle,
+        "store": store,
+        "missing_file": missing,
+        "predictor_host": f"127.0.0.1:{triton_port}",
+        "predictor_protocol": "grpc-v2",
+        "host": "127.0.0.1",
+        "http_port": http_port,
+        "grpc_port": grpc_port,
+        "handshake_seconds": 0.3,
+        "retry_after_seconds": 1.5,
+    }
+    argv = [sys.executable, "-m", "serving.transformer.run", *more]
+    argv += [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, env={**os.environ})
+    running = Running(http_port, grpc_port, process, log, store, missing)
+    try:
+        wait_until(lambda: _answers(running, wait_ready), 40.0)
+        yield running
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(running: Running, wait_ready: bool) -> bool:
+    if running.process.poll() is not None:
+        raise AssertionError(f"the transformer ended: {running.log.read_text()[-3000:]}")
+    try:
+        return running.ready() if wait_ready else httpx.get(f"{running.url}/v2/health/live").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def transformer(
+    tmp_path_factory: pytest.TempPathFactory,
+    triton: TritonPorts,
+    with_captions: Trained,
+    ids_only: Trained,
+    rows: list[ItemRow],
+) -> Iterator[Running]:
+    """The transformer that most tests share; its store and its Triton are whole."""
+    folder = tmp_path_factory.mktemp("transformer")
+    store = fill(folder / "store", rows)
+    also = f"ranker-ids={ids_only.bundle.path}"
+    with running_transformer(folder, with_captions.bundle.path, store, triton.grpc, "--also", also) as running:
+        yield running
