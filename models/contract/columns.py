@@ -17,6 +17,7 @@ Column = Sequence[Any] | npt.NDArray[Any]
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
+_NUMBERS = {int, float, type(None)}  # the common types, without a look at each value
 
 
 def checked_length(name: str, column: Column, rows: int) -> Column:
@@ -53,9 +54,10 @@ def _numbers(name: str, column: Column) -> Float64s:
     if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
         return column.astype(np.float64)
     values = list(column)
-    _refuse_types(name, values, _is_number, "a number", "give an int or float, or leave the value out")
+    if not set(map(type, values)) <= _NUMBERS:
+        _refuse_types(name, values, _is_number, "a number", "give an int or float, or leave the value out")
     try:
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        return np.array(values, dtype=np.float64)  # None becomes NaN
     except OverflowError:
         row = next(i for i, v in enumerate(values) if isinstance(v, int) and abs(v) > 10**300)
         refuse(name, row, values[row], "a number in float64's range", "correct the value")

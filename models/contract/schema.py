@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -59,8 +60,16 @@ class Contract(Frozen):
 
     @property
     def digest(self) -> str:
-        """`sha256:<64 hex>` of `canonical_json()`. Computed at each call (a copy must not inherit it): keep it."""
+        """`sha256:<64 hex>` of `canonical_json()`."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return "sha256:" + hashlib.sha256(self.canonical_json().encode("ascii")).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A new contract with some fields replaced; unlike pydantic's own, checked, and with a digest of its own."""
+        return type(self)(**{**dict(self), **(update or {})})
 
     def canonical_json(self) -> str:
         """The contract without descriptions: keys sorted, no white space, ASCII, shortest round-trip floats."""
@@ -113,9 +122,9 @@ class Contract(Frozen):
         dense = [f.name for f in self.dense if f.source == source]
         return (*dense, *(f.name for f in self.categorical if f.source == source))
 
-    def without_caption(self) -> Contract:
+    def without_caption(self) -> Self:
         """The same contract without its caption: what an ablation is trained on. Another digest."""
-        return Contract(**{**dict(self), "caption": None})
+        return self.model_copy(update={"caption": None})
 
 
 def _positive_zeros(value: Any) -> Any:

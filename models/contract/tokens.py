@@ -37,9 +37,9 @@ class TokenRows:
         Raises `FeatureValueError` naming the row that is not a flat integer array of ids in [0, 2**31).
         """
         arrays = [NO_TOKENS if row is None else row for row in rows]
-        for number, array in enumerate(arrays):
-            if not (isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "iu"):
-                refuse("caption", number, array, "a flat integer array of token ids", "give CaptionTokenizer's ids")
+        if not all(map(_is_flat_integers, arrays)):
+            number = next(i for i, array in enumerate(arrays) if not _is_flat_integers(array))
+            refuse("caption", number, rows[number], "a flat integer array of token ids", "give CaptionTokenizer's ids")
         lengths = np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))
         offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
@@ -51,6 +51,10 @@ class TokenRows:
     def check(self, limit: int = MAX_TOKEN_ID + 1) -> None:
         """Raises `FeatureValueError` naming the first row with an id outside [0, limit)."""
         _check_ids(self.ids, self.offsets, limit)
+
+
+def _is_flat_integers(array: Any) -> bool:
+    return type(array) is np.ndarray and array.ndim == 1 and array.dtype.kind in "iu"
 
 
 def _check_ids(ids: npt.NDArray[np.integer[Any]], offsets: npt.NDArray[np.int64], limit: int) -> None:

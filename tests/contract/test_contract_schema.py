@@ -217,8 +217,12 @@ def test_a_contract_is_frozen_and_hashable(contract: Contract) -> None:
 
 def test_a_copy_has_its_own_digest(contract: Contract) -> None:
     before = contract.digest
-    assert contract.model_copy(update={"version": 9}).digest != before
-    assert Contract(**{**dict(contract), "version": 9}).digest == contract.model_copy(update={"version": 9}).digest
+    copy = contract.model_copy(update={"version": 9})
+    assert copy.digest != before
+    assert Contract(**{**dict(contract), "version": 9}).digest == copy.digest
+    assert contract.model_copy() == contract
+    with pytest.raises(ContractFormatError, match="version: is 0"):
+        contract.model_copy(update={"version": 0})
 
 
 def test_defaults_are_the_promised_ones() -> None:
