@@ -22,15 +22,15 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ReplicaState
 from starlette.applications import Starlette
 
-from models.captioner.errors import UnknownPresetError
-from models.captioner.presets import preset
 from serving.captioner.fetch import Fetcher
 from serving.captioner.gate import Gate
 from serving.captioner.ingress import CaptionService, asgi
+from serving.captioner.loader import loader
+from serving.captioner.loopback import bind_replica_to_loopback
 from serving.captioner.metrics import Meter
 from serving.captioner.model import Answer, BatchCaptioner, Pixels
 from serving.captioner.refusal import RequestRefused
-from serving.captioner.settings import CaptionerSettings, SettingsError, read_settings
+from serving.captioner.settings import CaptionerSettings, read_settings
 
 if TYPE_CHECKING:
     from models.captioner.caption import Captioner
@@ -61,7 +61,9 @@ def _images(calls: list[list[Pixels]]) -> int:
 class CaptionModel:
     """One model replica: Serve joins calls into batches, one thread runs the captioner."""
 
-    def __init__(self, load: Callable[[], Captioner], batch_timeout_s: float) -> None:
+    def __init__(self, load: Callable[[], Captioner], batch_timeout_s: float, one_machine: bool) -> None:
+        if one_machine:
+            bind_replica_to_loopback()
         self._batch_timeout_s = batch_timeout_s
         self._max_batch_size = 1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="captioner")
@@ -154,7 +156,9 @@ def _running(application: str) -> int:
 class CaptionIngress:
     """One ingress replica: the ASGI application of `serving.captioner.ingress` with Ray behind it."""
 
-    def __init__(self, model: DeploymentHandle, settings: CaptionerSettings) -> None:
+    def __init__(self, model: DeploymentHandle, settings: CaptionerSettings, one_machine: bool) -> None:
+        if one_machine:
+            bind_replica_to_loopback()
         context = serve.get_replica_context()
         self._service = CaptionService(
             RayCaptions(model, context.app_name, settings.retry_after_s),
@@ -185,25 +189,6 @@ class CaptionIngress:
         return asgi(self._service)
 
 
-def load_preset(name: str) -> Captioner:
-    """The captioner of a preset; imports torch, so it is called in the model replica only."""
-    from models.captioner.llava import LlavaCaptioner
-
-    return LlavaCaptioner.load(preset(name))
-
-
-def known_preset(name: str) -> str:
-    """`name`, when it is a preset's.
-
-    Raises:
-        SettingsError: it is not.
-    """
-    try:
-        return preset(name).name
-    except UnknownPresetError as error:
-        raise SettingsError(str(error)) from error
-
-
 def build(args: dict[str, Any]) -> serve.Application:
     """The application for a Serve config file: `args` are settings by name, over the environment's.
 
@@ -211,15 +196,25 @@ def build(args: dict[str, Any]) -> serve.Application:
         SettingsError: an unknown or unusable setting.
     """
     settings = read_settings(os.environ, args)
-    return application(settings, partial(load_preset, known_preset(settings.preset)))
+    return application(settings, loader(settings.preset))
 
 
-def application(settings: CaptionerSettings, load: Callable[[], Captioner]) -> serve.Application:
-    """Bind both deployments; `load` makes the captioner in each model replica."""
-    return _ingress(settings).bind(_model(settings).bind(load, settings.batch_timeout_s), settings)
+def application(
+    settings: CaptionerSettings, load: Callable[[], Captioner], one_machine: bool = False
+) -> serve.Application:
+    """Bind both deployments.
+
+    Args:
+        settings: of the application.
+        load: makes the captioner in each model replica.
+        one_machine: replicas listen on the loopback address only, and the first error in loading ends the start; in a
+            cluster the store of the weights may be away for a while, and Serve tries twenty times.
+    """
+    model = _model(settings, load_attempts=1 if one_machine else 20)
+    return _ingress(settings).bind(model.bind(load, settings.batch_timeout_s, one_machine), settings, one_machine)
 
 
-def _model(settings: CaptionerSettings) -> serve.Deployment:
+def _model(settings: CaptionerSettings, load_attempts: int) -> serve.Deployment:
     return serve.deployment(
         name=MODEL,
         ray_actor_options={"num_cpus": settings.model_cpus, "num_gpus": settings.model_gpus},
@@ -237,6 +232,7 @@ def _model(settings: CaptionerSettings) -> serve.Deployment:
         graceful_shutdown_wait_loop_s=0.2,
         health_check_period_s=5,
         health_check_timeout_s=30,
+        max_constructor_retry_count=load_attempts,
     )(CaptionModel)
 
 

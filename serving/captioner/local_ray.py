@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import os
 import secrets
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +88,8 @@ def ray_run(chosen: str | None) -> Iterator[Path]:
     except OSError as error:
         raise StartError(f"{str(folder)!r} cannot be made: {error}", USAGE) from error
     with warden(folder, remove=not chosen) as mark:
+        if "ray" in sys.modules:
+            raise RuntimeError("ray was imported before its environment was set: it reads it only once")
         os.environ.update(_RAY_ENVIRONMENT)
         os.environ[MARK] = mark
         # Ray would write a token into the home folder; one of this run's own needs no file.
@@ -124,6 +128,7 @@ def deploy(application: Application) -> None:
     """
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         serve.run(
             application,
@@ -132,17 +137,28 @@ def deploy(application: Application) -> None:
             logging_config={"enable_access_log": False, "log_level": "WARNING"},
         )
     except RuntimeError as error:
-        raise StartError(f"the application did not start: {error}", FAILED) from error
+        raise StartError(f"the application did not start: {_reason(error)}", FAILED) from error
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of what a failed deployment reports (its traceback's end), or Serve's own words."""
+    from ray import serve
+
+    application = serve.status().applications.get(APPLICATION)
+    deployments = [] if application is None else list(application.deployments.values())
+    failed = [deployment.message for deployment in deployments if "FAILED" in deployment.status]
+    lines = [line.strip() for line in "\n".join(failed).splitlines() if line.strip()]
+    return lines[-1] if lines else str(error)
 
 
 def stop_ray() -> None:
-    """End Serve and every process of this Ray; safe to call when they never started."""
+    """Drain the application and end every process of this Ray; safe to call when they never started."""
     import ray
     from ray import serve
 
     if not ray.is_initialized():
         return
     try:
-        serve.shutdown()
+        serve.delete(APPLICATION)  # its replicas finish what they have begun
     finally:
         ray.shutdown()

@@ -12,12 +12,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from pydantic import BaseModel
 
+from serving.captioner.loader import loader
 from serving.captioner.local_ray import (
     USAGE,
     StartError,
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         machine = read_machine(os.environ, _of(MachineSettings, arguments))
         settings = read_settings(os.environ, _of(CaptionerSettings, arguments))
-        serve_until_signal(machine, settings, _preset_loader(settings.preset))
+        serve_until_signal(machine, settings, loader(settings.preset))
     except SettingsError as error:
         return _complain(error, USAGE)
     except StartError as error:
@@ -73,14 +73,17 @@ def serve_until_signal(machine: MachineSettings, settings: CaptionerSettings, lo
                 _on_signals(_stop)  # Ray has put its own handler in place
                 from serving.captioner.app import application
 
-                deploy(application(settings, load))
+                deploy(application(settings, load, one_machine=True))
                 _say(sys.stdout, f"ready on http://{machine.host}:{machine.port}")
                 while True:
                     signal.pause()
             finally:
                 _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
                 stop_ray()
-    except _StopServing:
+    except (_StopServing, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != signal.SIGTERM:
+            raise
+        # While Ray starts, a handler of its own is in place, which makes SystemExit(SIGTERM) of the signal.
         _say(sys.stdout, "stopped")
 
 
@@ -91,12 +94,6 @@ def _on_signals(handler: Callable[[int, FrameType | None], NoReturn] | signal.Ha
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise _StopServing
-
-
-def _preset_loader(name: str) -> Callable[[], Captioner]:
-    from serving.captioner.app import known_preset, load_preset
-
-    return partial(load_preset, known_preset(name))
 
 
 def _complain(error: Exception, code: int) -> int:

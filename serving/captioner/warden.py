@@ -50,10 +50,10 @@ def warden(folder: Path, remove: bool) -> Iterator[str]:
         process.communicate(timeout=4 * _PATIENCE_S)
 
 
-def of_run(mark: str, folder: Path) -> list[int]:
+def of_run(mark: str, folder: Path, spared: frozenset[int] = frozenset()) -> list[int]:
     """Ids of this run's processes: they carry the mark or hold a file in the folder open."""
     processes = (int(entry.name) for entry in Path("/proc").glob("[0-9]*"))
-    return [number for number in processes if number != os.getpid() and _belongs(number, mark, folder)]
+    return [number for number in processes if number not in spared and _belongs(number, mark, folder)]
 
 
 def _belongs(number: int, mark: str, folder: Path) -> bool:
@@ -73,10 +73,10 @@ def _target(file: Path) -> str:
         return ""  # closed meanwhile
 
 
-def end(mark: str, folder: Path) -> None:
+def end(mark: str, folder: Path, spared: frozenset[int]) -> None:
     """Kill all processes of the run; again, for those that were being started meanwhile."""
     deadline = time.monotonic() + _PATIENCE_S
-    while (left := of_run(mark, folder)) and time.monotonic() < deadline:
+    while (left := of_run(mark, folder, spared)) and time.monotonic() < deadline:
         for number in left:
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
@@ -88,8 +88,9 @@ def main() -> None:
     mark, folder, fate = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # somebody who ends all processes by name still gets a clean machine
+    server = os.getppid()  # at a regular end it still runs, and has its logs open
     sys.stdin.buffer.read()
-    end(mark, folder)
+    end(mark, folder, frozenset({server, os.getpid()}))
     if fate == "remove":
         shutil.rmtree(folder, ignore_errors=True)  # a folder that stays is no reason to fail at the very end
 

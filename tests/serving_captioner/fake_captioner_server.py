@@ -1,4 +1,4 @@
-"""The real server with a captioner of the tests' own: `python fake_captioner_server.py PORT [--flag value ...]`.
+"""The real server with a captioner of the tests' own: `python fake_captioner_server.py --port PORT [--flag value ...]`.
 
 The fake reads each picture's top left pixel: (255, 0, 0) raises, (0, 255, 0) takes half a second, (0, 0,
 255) ends the replica's process, anything else is told back as a caption.
@@ -12,11 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cloudpickle
 from PIL import Image
 
 from serving.captioner.run import serve_until_signal
-from serving.captioner.settings import read_machine, read_settings
+from serving.captioner.settings import MachineSettings, read_machine, read_settings
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class FakeCaptioner:
 
 
 if __name__ == "__main__":
-    cloudpickle.register_pickle_by_value(sys.modules["__main__"])
-    pairs = zip(sys.argv[2::2], sys.argv[3::2], strict=True)
-    settings = read_settings({}, {name.removeprefix("--").replace("-", "_"): value for name, value in pairs})
-    serve_until_signal(read_machine({}, {"port": int(sys.argv[1])}), settings, FakeCaptioner)
+    pairs = zip(sys.argv[1::2], sys.argv[2::2], strict=True)
+    arguments: dict[str, object] = {name.removeprefix("--").replace("-", "_"): value for name, value in pairs}
+    machine = {name: value for name, value in arguments.items() if name in MachineSettings.model_fields}
+    settings = {name: value for name, value in arguments.items() if name not in machine}
+    serve_until_signal(read_machine({}, machine), read_settings({}, settings), FakeCaptioner)
