@@ -13,7 +13,7 @@ SHOWN_CHARACTERS = 80
 
 
 class Faults:
-    """A growing list; `ok` is true while it is empty."""
+    """A list that grows."""
 
     def __init__(self) -> None:
         self._found: list[Fault] = []
@@ -23,9 +23,9 @@ class Faults:
         """What was found, in the order in which it was."""
         return tuple(self._found)
 
-    def add(self, table: str, column: str, value: object, expected: str, fix: str) -> None:
-        """A fault of a table or column as a whole."""
-        self._found.append(Fault(table, column, None, shown(value), expected, fix))
+    def add(self, table: str, column: str, found: str, expected: str, fix: str) -> None:
+        """A fault of a table or column as a whole; `found` is what a message says was found."""
+        self._found.append(Fault(table, column, None, found, expected, fix))
 
     def rows(
         self,

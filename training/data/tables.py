@@ -48,7 +48,7 @@ def read(
     folder = _folder(location, faults)
     frames = _frames(folder, faults) if folder is not None else {}
     if folder is not None and frames:
-        check_tables(frames, folder, faults, url_schemes=url_schemes, now=clock())
+        check_tables(frames, folder, faults, url_schemes=url_schemes, now=clock(), positive_rating=positive_rating)
     if faults.found or folder is None:
         raise DatasetError(str(location), faults.found)
     frames = {name: plain(frame) for name, frame in frames.items()}

@@ -25,18 +25,20 @@ def check_tables(
     *,
     url_schemes: Sequence[str],
     now: float,
+    positive_rating: float,
 ) -> None:
     """Check the values of the tables that could be read; absent tables and columns are someone else's faults.
 
     Args:
         frames: as `table_schema.checked_frame` makes them, by table name.
         now: seconds since 1970; no timestamp may be later.
+        positive_rating: without labels, ratings must lie on both sides of it.
     """
     for table, key in (("items", "item_id"), ("users", "user_id")):
         if table in frames and key in frames[table]:
             _check_key(table, key, frames[table][key], faults)
     if "interactions" in frames:
-        _check_interactions(frames["interactions"], faults, now)
+        _check_interactions(frames["interactions"], faults, now, positive_rating)
         _check_references(frames, faults)
     if "items" in frames and "image" in frames["items"]:
         _check_images(frames["items"]["image"], folder, faults, url_schemes)
@@ -62,14 +64,16 @@ def _check_id(table: str, key: str, ids: "pd.Series[Any]", faults: Faults) -> No
     faults.rows(table, key, empty, ids, "an id that is not empty", "Fill it or drop the rows")
 
 
-def _check_interactions(frame: pd.DataFrame, faults: Faults, now: float) -> None:
+def _check_interactions(frame: pd.DataFrame, faults: Faults, now: float, positive_rating: float) -> None:
     for key in ("user_id", "item_id"):
         if key in frame:
             _check_id("interactions", key, frame[key], faults)
     if "label" in frame:
         _check_label(frame["label"], faults)
     if "rating" in frame:
-        _check_rating(frame["rating"], faults, decides="label" not in frame)
+        _check_finite("interactions", "rating", frame["rating"], faults)
+    if "rating" in frame and "label" not in frame:
+        _check_deciding_rating(frame["rating"], faults, positive_rating)
     if "timestamp" in frame:
         _check_timestamp(frame["timestamp"], faults, now)
     keys = [name for name in ("user_id", "item_id", "timestamp") if name in frame]
@@ -91,10 +95,15 @@ def _check_label(label: "pd.Series[Any]", faults: Faults) -> None:
         faults.add("interactions", "label", only, "both 0 and 1", fix)
 
 
-def _check_rating(rating: "pd.Series[Any]", faults: Faults, *, decides: bool) -> None:
-    if decides:
-        faults.rows("interactions", "rating", _null(rating), rating, "a number", "Fill it or drop the rows")
-    _check_finite("interactions", "rating", rating, faults)
+def _check_deciding_rating(rating: "pd.Series[Any]", faults: Faults, positive_rating: float) -> None:
+    """A rating from which the label is made."""
+    faults.rows("interactions", "rating", _null(rating), rating, "a number", "Fill it or drop the rows")
+    values = _numbers(rating)[~_null(rating)]
+    sides = set((values >= positive_rating).tolist())
+    if len(sides) == 1:
+        found = f"no rating below {positive_rating:g}" if sides.pop() else f"no rating of {positive_rating:g} or more"
+        fix = "Choose another positive_rating, or add a column label"
+        faults.add("interactions", "rating", found, f"ratings on both sides of {positive_rating:g}", fix)
 
 
 def _check_timestamp(moments: "pd.Series[Any]", faults: Faults, now: float) -> None:
@@ -120,9 +129,10 @@ def _check_references(frames: Mapping[str, pd.DataFrame], faults: Faults) -> Non
         if table not in frames or key not in frames[table] or key not in interactions:
             continue
         ids = interactions[key]
-        unknown = (~ids.isin(set(frames[table][key].dropna())) & ids.notna()).to_numpy()
+        given = np.array([isinstance(value, str) and bool(value.strip()) for value in ids], dtype=np.bool_)
+        unknown = given & ~ids.isin(set(frames[table][key].dropna())).to_numpy()
         fix = f"Add the missing {table} or drop these interactions"
-        faults.rows("interactions", key, unknown, ids, f"a {key} of {table}.parquet", fix)
+        faults.rows("interactions", key, unknown, ids, f"an id of {table}.parquet", fix)
 
 
 def _check_images(images: "pd.Series[Any]", folder: TableFolder, faults: Faults, url_schemes: Sequence[str]) -> None:
