@@ -51,6 +51,8 @@ class FeatureEncoder:
         a wrong length, or a value that does not fit.
         """
         self._refuse_unknown(source, columns)
+        if rows < 0:
+            refuse("rows", None, rows, "a number of rows, 0 or more", "give the length of the columns")
         dense = [f for f in self.contract.dense if f.source == source]
         categorical = [f for f in self.contract.categorical if f.source == source]
         side = Side(np.empty((rows, len(dense)), np.float32), np.empty((rows, len(categorical)), np.int64))

@@ -54,7 +54,7 @@ class TokenRows:
 
 
 def _is_flat_integers(array: Any) -> bool:
-    return type(array) is np.ndarray and array.ndim == 1 and array.dtype.kind in "iu"
+    return isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "iu"
 
 
 def _check_ids(ids: npt.NDArray[np.integer[Any]], offsets: npt.NDArray[np.int64], limit: int) -> None:

@@ -192,6 +192,11 @@ def test_join_repeats_one_row_and_refuses_other_mismatches(contract: Contract) -
         encoder.join(user, context, items, None)
 
 
+def test_a_negative_number_of_rows_is_refused(contract: Contract) -> None:
+    with pytest.raises(FeatureValueError, match="rows: is -1; expected a number of rows, 0 or more"):
+        FeatureEncoder(contract).side("user", {}, -1)
+
+
 def test_no_candidates_give_empty_tensors(contract: Contract) -> None:
     encoder = FeatureEncoder(contract)
     one = encoder.side("user", {}, 1), encoder.side("context", {}, 1)

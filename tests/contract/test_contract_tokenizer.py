@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,9 @@ def test_ids_equal_the_librarys_on_any_text(
 
 def test_ids_equal_the_librarys_on_many_captions_cold_and_warm(tokenizer_json: bytes, library: Tokenizer) -> None:
     random = np.random.default_rng(1)
-    words = ["".join(random.choice(list("abcdeéßx-"), size=random.integers(1, 22))) for _ in range(3_000)]
-    captions = [" ".join(random.choice(words, size=20)) for _ in range(5_000)]
+    letters = random.integers(0, 9, size=(3_000, 22))
+    words = ["".join("abcdeéßx-"[i] for i in row[: 1 + row.sum() % 22]) for row in letters]
+    captions = [" ".join(words[i] for i in row) for row in random.integers(0, 3_000, size=(5_000, 12))]
     expected = [row.ids for row in library.encode_batch_fast(list(map(normalize, captions)), add_special_tokens=False)]
     tokenizer = CaptionTokenizer.from_bytes(tokenizer_json)
     for _ in range(2):
@@ -117,6 +119,19 @@ def test_order_and_batch_size_do_not_matter(tokenizer: CaptionTokenizer) -> None
     assert tokenizer.encode([]) == []
     assert together[1] == []
     assert together[0] == together[4]
+
+
+def test_threads_may_share_a_tokenizer(tokenizer_json: bytes, library: Tokenizer) -> None:
+    shared = CaptionTokenizer(tokenizer_json, "tokenizer.json", cache_words=5)
+    captions = [f"number {i} and {i * 7} of many" for i in range(60)]
+    expected = [row.ids for row in library.encode_batch_fast(captions, add_special_tokens=False)]
+
+    def one_by_one(start: int) -> bool:
+        places = [(start + i) % 60 for i in range(60)]
+        return all(shared.encode([captions[i]])[0].tolist() == expected[i] for i in places)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(one_by_one, range(0, 60, 5)))
 
 
 def test_ids_are_int32_and_untruncated(tokenizer: CaptionTokenizer) -> None:
