@@ -45,7 +45,7 @@ class InvalidRequestError(ServiceError):
         lines = [str(fault) for fault in self.faults[:SHOWN_FAULTS]]
         if len(self.faults) > SHOWN_FAULTS:
             lines.append(f"and {len(self.faults) - SHOWN_FAULTS} more faults")
-        super().__init__("; also ".join(lines))
+        super().__init__(lines[0] if len(lines) == 1 else f"{len(self.faults)} faults:\n- " + "\n- ".join(lines))
 
     def body(self) -> dict[str, Any]:
         """`error` as one string, and `faults` one by one for programs."""

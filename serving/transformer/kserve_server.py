@@ -18,6 +18,9 @@ from kserve import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from serving.transformer.kserve_grpc import RankServicer, grpc_server
 from serving.transformer.kserve_model import RankerModel
@@ -80,6 +83,7 @@ def _uvicorn_config(
     service: Service, dataplane: DataPlane, extension: ModelRepositoryExtension, listening: Listening
 ) -> uvicorn.Config:
     RESTServer("", dataplane, extension, listening.http_port).create_application()
+    kserve.model_server.app.add_exception_handler(HTTPException, _not_found)
     return uvicorn.Config(
         RestFront(service, kserve.model_server.app, listening.max_message_bytes),
         http="httptools",
@@ -91,6 +95,15 @@ def _uvicorn_config(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(listening.grace_seconds)),
     )
+
+
+async def _not_found(request: Request, error: Exception) -> JSONResponse:
+    """An unknown path or method, in the form that the Open Inference Protocol gives errors."""
+    assert isinstance(error, HTTPException), "registered for this class"
+    message = (
+        f"{request.method} {request.url.path[:200]}: {error.detail}; the paths are those of KServe V1 and V2"
+    )
+    return JSONResponse({"error": message}, error.status_code, dict(error.headers or {}))
 
 
 async def _until_asked_to_stop(rest: asyncio.Task[None]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Final
 
 from models.contract import Fault
 from serving.transformer.errors import InvalidRequestError, shown
@@ -35,6 +36,16 @@ class RankRequest:
     features: Mapping[int, Mapping[str, Value]] = field(default_factory=dict)
 
 
+class _Absent:
+    """Stands for a value that was not given, where null was possible too."""
+
+    def __repr__(self) -> str:
+        return "missing"
+
+
+ABSENT: Final = _Absent()
+
+
 class FaultList:
     """Collects faults up to a bound: a request of a million wrong values must not cost a million messages."""
 
@@ -42,9 +53,13 @@ class FaultList:
         self.found: list[Fault] = []
 
     def add(self, where: str, value: object, expected: str, fix: str) -> None:
-        """Note one fault; `value` is shortened."""
+        """Note a faulty value; it is shown shortened."""
+        self.note(where, shown(value), expected, fix)
+
+    def note(self, where: str, found: str, expected: str, fix: str) -> None:
+        """Note a fault that is no value: something missing, too many, unknown."""
         if len(self.found) < FAULT_LIMIT:
-            self.found.append(Fault(where, shown(value), expected, fix))
+            self.found.append(Fault(where, found, expected, fix))
 
     def unknown(self, where: str, given: Mapping[str, object], known: Sequence[str]) -> None:
         """Note every key of `given` that is not in `known`, with the nearest name."""
@@ -53,7 +68,7 @@ class FaultList:
                 near = get_close_matches(str(name)[:64], known, 1)
                 fix = f"did you mean {near[0]!r}?" if near else "remove it"
                 expected = f"one of {', '.join(known)}" if known else "no field here"
-                self.add(f"{where}.{str(name)[:64]}" if where else str(name)[:64], "an unknown field", expected, fix)
+                self.note(f"{where}.{str(name)[:64]}" if where else str(name)[:64], "an unknown field", expected, fix)
 
     def finish(self) -> None:
         """Raise `InvalidRequestError` if anything was noted."""
@@ -87,10 +102,9 @@ class RequestParser:
     ) -> RankRequest:
         """Check values that came as V2 tensors; an empty caption means: use the store."""
         self.check_id("user_id", user_id, faults)
-        for position, item_id in enumerate(item_ids):
-            if not 0 < len(item_id) <= self._limits.id_bytes or not item_id.isascii():
+        if self._check_count("item_id", len(item_ids), faults) and not self._plain(item_ids):
+            for position, item_id in enumerate(item_ids):
                 self.check_id(f"item_id[{position}]", item_id, faults)
-        self._check_count("item_id", len(item_ids), faults)
         self._check_repeats("item_id", item_ids, faults)
         inline = {position: text for position, text in enumerate(captions or ()) if text}
         for position, text in inline.items():
@@ -115,6 +129,11 @@ class RequestParser:
             return value
         return ""
 
+    def _plain(self, item_ids: Sequence[str]) -> bool:
+        """Whether all ids are ASCII of an allowed length, found without a Python loop."""
+        lengths = list(map(len, item_ids))
+        return min(lengths) > 0 and max(lengths) <= self._limits.id_bytes and "".join(item_ids).isascii()
+
     def _instances(self, document: object, faults: FaultList) -> list[object]:
         if not isinstance(document, dict):
             faults.add("body", document, 'a JSON object {"instances": [...]}', "wrap the request in an object")
@@ -122,8 +141,12 @@ class RequestParser:
         faults.unknown("", document, ("instances",))
         instances = document.get("instances")
         if not isinstance(instances, list) or not instances:
-            found = instances if "instances" in document else "missing"
-            faults.add("instances", found, "an array of at least one request", "give one entry per user")
+            faults.add(
+                "instances",
+                document.get("instances", ABSENT),
+                "an array of at least one request",
+                "give one entry per user",
+            )
             return []
         if len(instances) > self._limits.instances:
             expected = f"at most {self._limits.instances} requests"
@@ -137,11 +160,11 @@ class RequestParser:
             return RankRequest("", ())
         faults.unknown(where, raw, ("user_id", "user", "context", "candidates"))
         if "user_id" not in raw:
-            faults.add(f"{where}.user_id", "missing", "a string", "give the user's id")
+            faults.note(f"{where}.user_id", "missing", "a string", "give the user's id")
         user_id = self.check_id(f"{where}.user_id", raw["user_id"], faults) if "user_id" in raw else ""
         user = self._features(f"{where}.user", raw.get("user"), "user", faults)
         context = self._features(f"{where}.context", raw.get("context"), "context", faults)
-        item_ids, captions, features = self._candidates(f"{where}.candidates", raw.get("candidates"), faults)
+        item_ids, captions, features = self._candidates(f"{where}.candidates", raw.get("candidates", ABSENT), faults)
         return RankRequest(user_id, item_ids, user, context, captions, features)
 
     def _candidates(
@@ -150,8 +173,7 @@ class RequestParser:
         captions: dict[int, str] = {}
         features: dict[int, Mapping[str, Value]] = {}
         if not isinstance(raw, list):
-            found = "missing" if raw is None else raw
-            faults.add(where, found, "an array of objects with item_id", "list the candidates to rank")
+            faults.add(where, raw, "an array of objects with item_id", "list the candidates to rank")
             return (), captions, features
         if not self._check_count(where, len(raw), faults):
             return (), captions, features
@@ -185,7 +207,7 @@ class RequestParser:
         if given:
             features[position] = given
         if "item_id" not in raw:
-            faults.add(f"{where}.item_id", "missing", "a string", "give the candidate's id")
+            faults.note(f"{where}.item_id", "missing", "a string", "give the candidate's id")
             return ""
         return self.check_id(f"{where}.item_id", raw["item_id"], faults)
 
@@ -216,10 +238,10 @@ class RequestParser:
 
     def _check_count(self, where: str, count: int, faults: FaultList) -> bool:
         if count == 0:
-            faults.add(where, "empty", "at least one candidate", "list the candidates to rank")
+            faults.note(where, "empty", "at least one candidate", "list the candidates to rank")
         elif count > self._limits.candidates:
             expected = f"at most {self._limits.candidates} candidates"
-            faults.add(where, f"of length {count}", expected, "rank fewer, or raise --max_candidates")
+            faults.note(where, f"of length {count}", expected, "rank fewer, or raise --max_candidates")
         return 0 < count <= self._limits.candidates
 
     def _check_repeats(self, where: str, item_ids: Sequence[str], faults: FaultList) -> None:

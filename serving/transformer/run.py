@@ -21,6 +21,7 @@ log = logging.getLogger("sightline.transformer")
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal; return the exit code: 0 after a signal, 1 if it cannot start, 2 for wrong settings."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # it writes two lines per probe
     try:
         settings = read_settings(argv, os.environ)
     except SettingsError as error:

@@ -1,5 +1,6 @@
 """The Open Inference Protocol's request and answer, free of REST and gRPC: named tensors to a ranking and back."""
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from serving.transformer.errors import shown
 from serving.transformer.ranker import Ranking
 from serving.transformer.request import FaultList, RankRequest, RequestParser, utf8_size
 
 Parameter = str | int | bool
 BODY: Final = "give both inputs as BYTES: user_id [1] and item_id [N]"
+_LENGTH: Final = struct.Struct("<I")
+_length_at: Final = _LENGTH.unpack_from
 _MANY, _ONE = "[N]", "[1]"
 INPUTS: Final[dict[str, str]] = {
     "user_id": _ONE,
@@ -69,7 +73,7 @@ def read_call(call: InferCall, parser: RequestParser) -> RankRequest:
     captions = strings.get("caption")
     if captions is not None and item_ids and len(captions) != len(item_ids):
         expected = f"as many as item_id has ({len(item_ids)})"
-        faults.add("caption", f"{len(captions)} values", expected, "give an empty caption to use the stored one")
+        faults.note("caption", f"{len(captions)} values", expected, "give an empty caption to use the stored one")
     if faults.found:
         faults.finish()
     user_ids = strings["user_id"]
@@ -102,28 +106,30 @@ def _check_names(call: InferCall, faults: FaultList) -> None:
     faults.unknown("inputs", dict.fromkeys(names), tuple(INPUTS))
     faults.unknown("outputs", dict.fromkeys(call.outputs), tuple(OUTPUTS))
     for name in sorted({name for name in names if names.count(name) > 1}):
-        faults.add(f"inputs.{name}", "given more than once", "each input once", "remove the others")
+        faults.note(f"inputs.{name}", "given more than once", "each input once", "remove the others")
     for name in ("user_id", "item_id"):
         if name not in names:
-            faults.add(f"inputs.{name}", "missing", f"BYTES {INPUTS[name]}", BODY)
+            faults.note(f"inputs.{name}", "missing", f"BYTES {INPUTS[name]}", BODY)
 
 
 def _strings(tensor: InputTensor, faults: FaultList) -> list[str]:
     """The values of a BYTES tensor; a fault and an empty list if it is not one of the right shape."""
     where, wanted = f"inputs.{tensor.name}", INPUTS[tensor.name]
     if tensor.datatype != "BYTES":
-        faults.add(where, f"of datatype {tensor.datatype}", "BYTES", "give the values as strings")
+        faults.note(where, f"of datatype {shown(tensor.datatype)}", "BYTES", "give the values as strings")
         return []
     if len(tensor.shape) != 1 or (wanted == _ONE and tensor.shape != (1,)):
-        faults.add(where, f"of shape {list(tensor.shape)}", wanted, "give a flat tensor")
+        faults.note(where, f"of shape {shown(list(tensor.shape))}", wanted, "give a flat tensor")
         return []
-    values = split_bytes(tensor.data) if isinstance(tensor.data, bytes) else list(tensor.data)
+    values: list[Any] | None = split_bytes(tensor.data) if isinstance(tensor.data, bytes) else list(tensor.data)
     if values is None:
-        faults.add(where, "bytes that end inside a value", "a 4-byte length before each value", "serialize it anew")
+        faults.note(where, "bytes that end inside a value", "a 4-byte length before each value", "serialize it anew")
         return []
     if len(values) != tensor.shape[0]:
-        faults.add(where, f"{len(values)} values", f"{tensor.shape[0]}, as its shape says", "correct the shape")
+        faults.note(where, f"{len(values)} values", f"{tensor.shape[0]}, as its shape says", "correct the shape")
         return []
+    if set(map(type, values)) <= {str}:  # nearly always: no Python loop over the values
+        return values
     return [v if type(v) is str else _string(f"{where}[{i}]", v, faults) for i, v in enumerate(values)]
 
 
@@ -135,13 +141,12 @@ def split_bytes(raw: bytes) -> list[str] | list[bytes] | None:
     text: Any = raw.decode("ascii") if raw.isascii() else raw
     values: list[Any] = []
     at, end = 0, len(raw)
-    while at < end:
+    last = end - _LENGTH.size
+    while at <= last:
         start = at + 4
-        at = start + int.from_bytes(raw[at:start], "little")
-        if at > end or start > end:
-            return None
+        at = start + _length_at(raw, at)[0]
         values.append(text[start:at])
-    return values
+    return values if at == end else None
 
 
 def _string(where: str, value: object, faults: FaultList) -> str:

@@ -21,7 +21,7 @@ def read_grpc(request: Any) -> InferCall:
     raw = request.raw_input_contents
     if len(raw) and len(raw) != len(request.inputs):
         expected = f"{len(request.inputs)}, one per input"
-        faults.add("raw_input_contents", f"{len(raw)} entries", expected, "give all inputs raw or none")
+        faults.note("raw_input_contents", f"{len(raw)} entries", expected, "give all inputs raw or none")
         raise InvalidRequestError(faults.found)
     timeout = _parameters(request.parameters, faults)
     tensors = [
@@ -51,7 +51,7 @@ def _data(tensor: Any, raw: Sequence[bytes], position: int, faults: FaultList) -
     if not raw:
         return list(tensor.contents.bytes_contents)
     if tensor.HasField("contents"):
-        faults.add(f"inputs.{tensor.name}.contents", "given", "nothing beside raw_input_contents", "give one of both")
+        faults.note(f"inputs.{tensor.name}.contents", "given", "nothing beside raw_input_contents", "give one of both")
     return raw[position]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from serving.transformer.errors import InvalidRequestError
-from serving.transformer.request import FaultList
+from serving.transformer.request import ABSENT, FaultList
 from serving.transformer.v2 import OUTPUTS, InferAnswer, InferCall, InputTensor, contiguous
 
 LENGTH_HEADER: Final = "inference-header-content-length"
@@ -47,7 +47,7 @@ def read_rest(body: bytes, header_length: str | None) -> RestCall:
         faults.finish()
     faults.unknown("", document, _CALL)
     parameters = _object("parameters", document.get("parameters"), _PARAMETERS, faults)
-    tensors = _inputs(document.get("inputs"), body[split:], faults)
+    tensors = _inputs(document.get("inputs", ABSENT), body[split:], faults)
     outputs, binary = _outputs(document.get("outputs"), parameters, faults)
     call_id = document.get("id", "")
     if not isinstance(call_id, str) or len(call_id) > 256:
@@ -91,8 +91,7 @@ def _split(header_length: str | None, size: int, faults: FaultList) -> int:
 
 def _inputs(raw: object, data: bytes, faults: FaultList) -> list[InputTensor]:
     if not isinstance(raw, list):
-        found = "missing" if raw is None else raw
-        faults.add("inputs", found, "an array of tensors", "give user_id and item_id")
+        faults.add("inputs", raw, "an array of tensors", "give user_id and item_id")
         return []
     tensors, at = [], 0
     for position, one in enumerate(raw[:64]):
@@ -101,7 +100,7 @@ def _inputs(raw: object, data: bytes, faults: FaultList) -> list[InputTensor]:
             tensors.append(tensor)
     if at != len(data) and not faults.found:
         expected = f"{at} bytes, the sum of binary_data_size"
-        faults.add("body", f"with {len(data)} bytes after the JSON", expected, "correct the sizes")
+        faults.note("body", f"with {len(data)} bytes after the JSON", expected, "correct the sizes")
     return tensors
 
 
@@ -110,7 +109,7 @@ def _input(where: str, raw: object, data: bytes, at: int, faults: FaultList) -> 
         faults.add(where, raw, "an object", "give name, shape, datatype and data")
         return None, at
     faults.unknown(where, raw, _INPUT)
-    name, datatype, shape = raw.get("name"), raw.get("datatype"), raw.get("shape")
+    name, datatype, shape = (raw.get(key, ABSENT) for key in ("name", "datatype", "shape"))
     if not isinstance(name, str):
         faults.add(f"{where}.name", name, "a string", "name the tensor")
         return None, at
@@ -123,10 +122,10 @@ def _input(where: str, raw: object, data: bytes, at: int, faults: FaultList) -> 
     parameters = _object(f"{where}.parameters", raw.get("parameters"), ("binary_data_size",), faults)
     size = parameters.get("binary_data_size")
     if size is None:
-        values = raw.get("data")
+        values = raw.get("data", ABSENT)
         if not isinstance(values, list):
             expected = "an array, or parameters.binary_data_size"
-            faults.add(f"{where}.data", "missing" if values is None else values, expected, "give the values")
+            faults.add(f"{where}.data", values, expected, "give the values")
             return None, at
         return InputTensor(name, datatype, tuple(shape), values), at
     if type(size) is not int or not 0 <= size <= len(data) - at:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 
 from models.bundle import Bundle, Provenance, write_bundle
@@ -30,6 +31,7 @@ from models.contract import (
     IntegerRange,
     Vocabulary,
 )
+from models.export.metadata import CONTRACT_DIGEST, CONTRACT_VERSION
 from models.export.onnx import export_onnx
 from models.items import ItemRow, StoredCaption, UserRow
 from models.recommender.build import Ranker, build_ranker
@@ -90,14 +92,11 @@ class Trained:
     bundle: Bundle
 
 
-def trained(folder: Path, contract: Contract, tokenizer: bytes | None, seed: int = 5) -> Trained:
-    model = build_ranker(contract, DCNSettings(embedding=EmbeddingSettings(size=4, init_std=0.7)), seed=seed)
-    onnx_path = folder / "exported.onnx"
-    export_onnx(model, contract, onnx_path)
+def bundled(folder: Path, onnx_path: Path, contract: Contract, tokenizer: bytes | None) -> Bundle:
     provenance = Provenance(
         name="ranker", created="2026-11-22T20:00:00+00:00", git_revision="unknown", data_digest="sha256:0"
     )
-    bundle = write_bundle(
+    return write_bundle(
         folder / "bundle",
         onnx_path=onnx_path,
         contract=contract,
@@ -105,17 +104,51 @@ def trained(folder: Path, contract: Contract, tokenizer: bytes | None, seed: int
         metrics={"auc": 0.5},
         provenance=provenance,
     )
-    return Trained(model, bundle)
+
+
+def summing_onnx(path: Path, contract: Contract) -> Path:
+    """A ranker that needs no training: the logistic of a weighted sum of its dense and categorical inputs."""
+    dense, categorical = len(contract.dense), len(contract.categorical)
+    weights = np.linspace(-0.02, 0.03, categorical, dtype=np.float32).reshape(-1, 1)
+    nodes = [
+        helper.make_node("Cast", ["categorical"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["numbers", "weights"], ["a"]),
+        helper.make_node("MatMul", ["dense", "scales"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["c"]),
+        helper.make_node("Sigmoid", ["c"], ["d"]),
+        helper.make_node("Squeeze", ["d", "last"], ["score"]),
+    ]
+    constants = [
+        numpy_helper.from_array(weights, "weights"),
+        numpy_helper.from_array(np.full((dense, 1), 0.1, np.float32), "scales"),
+        numpy_helper.from_array(np.array([1], np.int64), "last"),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("dense", TensorProto.FLOAT, ["rows", dense]),
+        helper.make_tensor_value_info("categorical", TensorProto.INT64, ["rows", categorical]),
+    ]
+    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["rows"])]
+    graph = helper.make_graph(nodes, "sum", inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    digest = {CONTRACT_DIGEST: contract.digest, CONTRACT_VERSION: str(contract.version)}
+    helper.set_model_props(model, digest)
+    path.write_bytes(model.SerializeToString())
+    return path
 
 
 @pytest.fixture(scope="session")
 def with_captions(tmp_path_factory: pytest.TempPathFactory, contract: Contract, tokenizer_json: bytes) -> Trained:
-    return trained(tmp_path_factory.mktemp("with"), contract, tokenizer_json)
+    folder = tmp_path_factory.mktemp("with")
+    model = build_ranker(contract, DCNSettings(embedding=EmbeddingSettings(size=4, init_std=0.7)), seed=5)
+    export_onnx(model, contract, folder / "exported.onnx")
+    return Trained(model, bundled(folder, folder / "exported.onnx", contract, tokenizer_json))
 
 
 @pytest.fixture(scope="session")
-def ids_only(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Trained:
-    return trained(tmp_path_factory.mktemp("ids"), contract.without_caption(), None, seed=6)
+def ids_only(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Bundle:
+    """The ablation without captions, made without PyTorch's slow exporter."""
+    folder, ablation = tmp_path_factory.mktemp("ids"), contract.without_caption()
+    return bundled(folder, summing_onnx(folder / "sum.onnx", ablation), ablation, None)
 
 
 def catalogue(tokenizer: CaptionTokenizer, count: int = 600) -> list[ItemRow]:
@@ -148,12 +181,12 @@ def fill(folder: Path, rows: Sequence[ItemRow]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory, with_captions: Trained, ids_only: Trained) -> Path:
+def repository(tmp_path_factory: pytest.TempPathFactory, with_captions: Trained, ids_only: Bundle) -> Path:
     """A Triton repository with both models."""
     folder = tmp_path_factory.mktemp("repository")
     settings = TritonSettings(max_queue_delay_us=100)
     place_model(folder, "ranker", with_captions.bundle, platform="python", settings=settings)
-    place_model(folder, "ranker-ids", ids_only.bundle, platform="python", settings=settings)
+    place_model(folder, "ranker-ids", ids_only, platform="python", settings=settings)
     return folder
 
 
@@ -182,7 +215,7 @@ class Running:
         return httpx.get(f"{self.url}/v2/health/ready").status_code == 200
 
 
-def wait_until(truth: "callable", seconds: float = 20.0) -> None:  # type: ignore[valid-type]
+def wait_until(truth: Callable[[], bool], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not truth():
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -241,12 +274,12 @@ def transformer(
     tmp_path_factory: pytest.TempPathFactory,
     triton: TritonPorts,
     with_captions: Trained,
-    ids_only: Trained,
+    ids_only: Bundle,
     rows: list[ItemRow],
 ) -> Iterator[Running]:
     """The transformer that most tests share; its store and its Triton are whole."""
     folder = tmp_path_factory.mktemp("transformer")
     store = fill(folder / "store", rows)
-    also = f"ranker-ids={ids_only.bundle.path}"
+    also = f"ranker-ids={ids_only.path}"
     with running_transformer(folder, with_captions.bundle.path, store, triton.grpc, "--also", also) as running:
         yield running
