@@ -45,6 +45,7 @@ def encode_dense(feature: DenseFeature, column: Column) -> Float32s:
         raw = np.log1p(raw)
     with np.errstate(over="ignore"):
         scaled = ((raw - feature.mean) / feature.std).astype(np.float32)
+        scaled += np.float32(0.0)  # -0.0 becomes 0.0: equal numbers, equal bytes
     _refuse_where(~np.isfinite(scaled), feature.name, column, "a number that scales into float32", "correct the value")
     return scaled
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.contract import Contract, FeatureEncoder, FeatureValueError, Side, encode
+from models.contract import Contract, DenseFeature, FeatureEncoder, FeatureValueError, Side, encode
 
 numbers = st.one_of(st.none(), st.floats(-0.9, 1e6), st.integers(0, 10**9), st.just(float("nan")))
 strings = st.one_of(st.none(), st.text(st.characters(), max_size=5), st.sampled_from(["M", "F", ""]))
@@ -190,6 +190,13 @@ def test_join_repeats_one_row_and_refuses_other_mismatches(contract: Contract) -
         encoder.join(user, context, items, caption[:, :2])
     with pytest.raises(FeatureValueError, match="caption: is None; expected a caption tensor"):
         encoder.join(user, context, items, None)
+
+
+def test_negative_zero_gives_the_bytes_of_zero() -> None:
+    for default in (0.0, -0.0):
+        contract = Contract(name="c", version=1, dense=[DenseFeature(name="x", source="user", default=default)])
+        rows = FeatureEncoder(contract).side("user", {"x": [0.0, -0.0, None, -1e-60]}, 4)
+        assert rows.dense.tobytes() == bytes(16)
 
 
 def test_a_negative_number_of_rows_is_refused(contract: Contract) -> None:
