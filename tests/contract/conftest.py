@@ -20,7 +20,9 @@ from models.contract import (
     Vocabulary,
 )
 
-settings.register_profile("contract", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "contract", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("contract")
 
 SENTENCES = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -69,6 +69,7 @@ def test_normalisation_by_example(raw: str, expected: str) -> None:
     assert normalize(raw) == expected
 
 
+@settings(max_examples=200)
 @given(st.lists(texts, max_size=6))
 def test_ids_equal_the_librarys_on_any_text(
     tokenizer: CaptionTokenizer, library: Tokenizer, captions: list[str]
