@@ -3,7 +3,6 @@
 from typing import Any
 
 import httpx
-import pytest
 
 
 def predict(transformer: Any, instance: dict[str, Any], model: str = "ranker") -> httpx.Response:
