@@ -105,7 +105,7 @@ def start_ray(machine: MachineSettings, settings: CaptionerSettings, folder: Pat
     cpus = settings.model_cpus * settings.max_replicas + settings.ingress_cpus * settings.ingress_replicas
     ray.init(
         address="local",
-        num_cpus=math.ceil(cpus) + 1,
+        num_cpus=math.ceil(cpus),
         object_store_memory=machine.object_store_bytes,
         include_dashboard=False,
         log_to_driver=True,

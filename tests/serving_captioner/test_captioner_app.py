@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from serving.captioner.app import INGRESS, MODEL, CaptionModel, UnhealthyError, application, build
 from serving.captioner.settings import CaptionerSettings, SettingsError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # importing Ray uses what pydantic has deprecated
+    from serving.captioner.app import INGRESS, MODEL, CaptionModel, UnhealthyError, application, build
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import signal
 import socket
@@ -237,6 +238,30 @@ def test_unusable_settings_are_refused_before_anything_starts(flags: list[str], 
     assert run.returncode == 2
     assert part in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_readmes_commands_work(server: Server, pictures: Pictures, encode: Encode, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(pictures[FINE])
+    (tmp_path / "poster.jpg").write_bytes(encode(Image.new("RGB", (40, 30), FINE), "JPEG"))
+    readme = (ROOT / "serving/captioner/README.md").read_text()
+    blocks = [block for block in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL) if "curl" in block]
+    assert len(blocks) == 4
+    for block in blocks:
+        script = block.replace("http://127.0.0.1:8001", str(server.http.base_url).rstrip("/"))
+        run = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, (block, run.stderr)
+        assert "a 40 by 30 picture" in run.stdout or "replicas" in run.stdout, block
+
+
+def test_the_readme_names_every_metric_and_the_default_refusals(server: Server, bad_pictures: Bad) -> None:
+    readme = (ROOT / "serving/captioner/README.md").read_text()
+    names = set(re.findall(r"# TYPE sightline_captioner_(\w+) ", server.http.get("/metrics").text))
+    metrics = {name for name in names if not name.endswith("_created")}
+    assert len(metrics) == 7
+    codes = {code for _, _, code in bad_pictures.values()}
+    assert [word for word in sorted(metrics | codes) if f"`{word}" not in readme] == []
 
 
 def test_after_sigkill_no_process_is_left(server: Server) -> None:
