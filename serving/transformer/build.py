@@ -134,7 +134,10 @@ def _ranker(
             log.info("model %s is ready: Triton serves contract %s", model, bundle.contract.digest)
         else:
             log.log(
-                logging.ERROR if verdict.mismatch else logging.WARNING, "%s is not ready: %s", model, verdict.reason
+                logging.ERROR if verdict.mismatch else logging.WARNING,
+                "model %s is not ready: %s",
+                model,
+                verdict.reason,
             )
 
     handshake = Handshake(

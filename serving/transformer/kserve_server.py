@@ -100,9 +100,7 @@ def _uvicorn_config(
 async def _not_found(request: Request, error: Exception) -> JSONResponse:
     """An unknown path or method, in the form that the Open Inference Protocol gives errors."""
     assert isinstance(error, HTTPException), "registered for this class"
-    message = (
-        f"{request.method} {request.url.path[:200]}: {error.detail}; the paths are those of KServe V1 and V2"
-    )
+    message = f"{request.method} {request.url.path[:200]}: {error.detail}; the paths are those of KServe V1 and V2"
     return JSONResponse({"error": message}, error.status_code, dict(error.headers or {}))
 
 

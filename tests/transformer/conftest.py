@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -283,3 +283,21 @@ def transformer(
     also = f"ranker-ids={ids_only.path}"
     with running_transformer(folder, with_captions.bundle.path, store, triton.grpc, "--also", also) as running:
         yield running
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What tests with processes of their own need; test modules cannot import this file."""
+
+    fill: Callable[[Path, Sequence[ItemRow]], Path] = fill
+    running_transformer: Callable[..., AbstractContextManager[Running]] = running_transformer
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    return Stack()
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    return wait_until
