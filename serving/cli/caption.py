@@ -1,5 +1,6 @@
 """`sightline caption`: pictures to words, by the running captioner or in this process."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -54,15 +55,17 @@ def in_process(images: Sequence[tuple[str, bytes]], preset_name: str) -> list[Ca
     """Caption without a service, behind the service's own admission."""
     from models.captioner.llava import LlavaCaptioner
     from models.captioner.presets import preset
-    from serving.captioner.admission import Limits, admit
+    from serving.captioner.admission import admit
     from serving.captioner.refusal import ImageRefused
+    from serving.captioner.settings import read_settings
 
     captioner = LlavaCaptioner.load(preset(preset_name))
     made = (captioner.provenance.captioner, captioner.provenance.prompt)
+    limits = read_settings(os.environ, {}).limits()
     results = []
     for name, data in images:
         try:
-            picture = admit(data, Limits()).image
+            picture = admit(data, limits).image
         except ImageRefused as refused:
             error = CaptionError(refused.code, refused.message)
             results.append(CaptionResult(name, None, None, *made, error))
@@ -73,24 +76,28 @@ def in_process(images: Sequence[tuple[str, bytes]], preset_name: str) -> list[Ca
 
 
 def _catalogue(given: Context, folder: Path, address: str | None) -> None:
-    from models.captioner.presets import TINY
-    from models.contract import CaptionTokenizer
+    from models.items import UserRow
     from serving.items.lmdb_store import LmdbStore
-    from training.data import tables
+    from serving.stack.pipeline import tokenizer
+    from training.data import features, splits, tables
 
     if address is None:
         raise StackError("captioning a catalogue needs a running captioner: make up, or --url")
-    found = tables.read(folder)
-    images = {row.item_id: folder / row.image for row in found.items.itertuples() if row.image}
-    tokenizer = CaptionTokenizer.from_file(TINY / "tokenizer.json")
+    dataset = tables.read(folder)
+    split = splits.within_user_time(dataset)
+    ids = dataset.items[["item_id", "image"]].itertuples(index=False)
+    images = {str(item): str(image) for item, image in ids if image}
+    rows = features.item_rows(dataset, split)
     with LmdbStore.open(given.layout.store) as store, given.output.progress() as bars:
         task = bars.add_task("captioning", total=len(images))
+        client = CaptionClient(address)
         done = caption_items(
-            CaptionClient(address), images, tokenizer, store, {}, lambda n, of: bars.update(task, completed=n, total=of)
+            client, images, tokenizer(), store, rows, lambda n, of: bars.update(task, completed=n, total=of)
         )
+        store.put_users(UserRow(user, values) for user, values in features.user_rows(dataset, split).items())
     summary = {"captioned": len(done.captions), "refused": dict(done.refused), "store": str(given.layout.store)}
-    rows = [("captioned", len(done.captions)), *done.refused.items()]
-    given.output.answer(summary, table("Item store", ("item", "result"), rows))
+    shown = [("captioned", len(done.captions)), *done.refused.items()]
+    given.output.answer(summary, table("Item store", ("item", "result"), shown))
 
 
 def _read(path: Path) -> bytes:

@@ -1,29 +1,26 @@
 """The errors that are answers: shown as a message, not as a traceback."""
 
-from models.bundle import BundleError
-from models.captioner.errors import CaptionerLoadError, UnknownPresetError
-from models.contract import ContractError
-from models.items import ItemStoreError
-from models.triton.repository import RepositoryError
-from serving.captioner.client import CaptionerUnreachableError
-from serving.stack.errors import StackError
-from serving.stack.triton_server import TritonServerError
-from training.data.errors import DataError
-from training.errors import TrainingError
+import sys
+
+BASES = {
+    "models.bundle": "BundleError",
+    "models.captioner.errors": "CaptionerError",
+    "models.contract.errors": "ContractError",
+    "models.export.onnx": "ExportError",
+    "models.items": "ItemStoreError",
+    "models.triton.repository": "RepositoryError",
+    "serving.bench.ranking": "BenchError",
+    "serving.captioner.client": "CaptionerUnreachableError",
+    "serving.stack.errors": "StackError",
+    "serving.stack.triton_server": "TritonServerError",
+    "training.checkpoint": "CheckpointError",
+    "training.data.errors": "DataError",
+    "training.loop": "TrainingError",
+    "training.recipe": "RecipeError",
+}
+"""Module to the base class of its refusals."""
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """Every package's own refusal, by its base class."""
-    return (
-        BundleError,
-        CaptionerLoadError,
-        CaptionerUnreachableError,
-        ContractError,
-        DataError,
-        ItemStoreError,
-        RepositoryError,
-        StackError,
-        TrainingError,
-        TritonServerError,
-        UnknownPresetError,
-    )
+    """The refusals of the modules loaded so far; a module that is not loaded has raised nothing."""
+    return tuple(getattr(sys.modules[module], name) for module, name in BASES.items() if module in sys.modules)

@@ -6,9 +6,16 @@ from typing import Annotated
 
 import typer
 
-from serving.cli import expected
+from serving.cli import contract, expected
+from serving.cli.bench import bench
+from serving.cli.caption import caption
 from serving.cli.context import Context
+from serving.cli.demo import demo
+from serving.cli.doctor import doctor
 from serving.cli.output import Output
+from serving.cli.rank import rank
+from serving.cli.stack import down, status, up
+from serving.cli.train import export, train
 
 app = typer.Typer(
     name="sightline",
@@ -31,16 +38,23 @@ def options(
     context.obj = Context(Output(as_json), root)
 
 
+app.command()(demo)
+app.command()(up)
+app.command()(down)
+app.command()(status)
+app.command()(caption)
+app.command()(rank)
+app.command()(train)
+app.command()(export)
+app.add_typer(contract.app, name="contract")
+app.command()(bench)
+app.command()(doctor)
+
+
 def main() -> None:
     """Run a command; what the project refuses ends in one message and exit code 1, without a traceback."""
-    from serving.cli import commands
-
-    commands.register(app)
     try:
         app(standalone_mode=True)
-    except KeyboardInterrupt:
-        Output().say("interrupted; everything that was started has been stopped")
-        sys.exit(130)
     except expected.errors() as error:
         Output().notes.print(f"error: {error}", style="red", markup=False)
         sys.exit(1)

@@ -4,9 +4,9 @@ import time
 
 import typer
 
-from serving.cli.context import PortSettings, of
+from serving.cli.context import Context, PortSettings, of
 from serving.cli.output import Output, table
-from serving.stack import control, prepared
+from serving.stack import control
 from serving.stack.layout import Layout
 from serving.stack.lock import StackBusyError, StackState, is_held, read_state
 from serving.stack.ports import HOST, Ports
@@ -23,7 +23,8 @@ def up(context: typer.Context, port: PortSettings = None) -> None:
     given = of(context)
     ports = Ports.parse(port or [])
     try:
-        prepared.ensure(given.layout, ports, given.output)
+        if not is_held(given.layout.run):
+            _prepare(given, ports)
         with given.output.notes.status("starting") as status:
             state = control.up(given.layout, ports, status.update)
     except StackBusyError as busy:
@@ -51,6 +52,16 @@ def status(context: typer.Context) -> None:
         given.output.answer({"running": False, "message": told}, told)
         raise typer.Exit(1)
     _show(given.output, given.layout, state)
+
+
+def _prepare(given: Context, ports: Ports) -> None:
+    """Run the offline path where nothing has been made yet; refuse what is broken."""
+    from serving.stack import prepared
+
+    if prepared.is_empty(given.layout):
+        with given.output.steps() as report:
+            prepared.prepare_alone(given.layout, ports, given.output.say, report)
+    prepared.verify(given.layout)
 
 
 def _show(output: Output, layout: Layout, state: StackState) -> None:

@@ -1,4 +1,4 @@
-"""Ask the running transformer for a ranking, as any client would: V1 over REST, the Open Inference Protocol over gRPC."""
+"""Ask the running transformer for a ranking: V1 over REST, or the Open Inference Protocol over gRPC."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import numpy as np
 
 from models.contract import CaptionTokenizer
@@ -24,7 +25,7 @@ class Captioned:
 
 def caption_items(
     client: CaptionClient,
-    images: Mapping[str, Path],
+    images: Mapping[str, str],
     tokenizer: CaptionTokenizer,
     store: ItemStore,
     features: Mapping[str, Mapping[str, FeatureValue]],
@@ -33,21 +34,21 @@ def caption_items(
     """Caption the image of each item and write its row; an item whose image is refused gets a row without caption.
 
     Args:
-        images: item id to image file.
+        images: item id to image: a path, or an address that fsspec opens (s3://, https://).
         features: item id to the item's own features by contract name.
         progress: called with (images done, images in all).
 
     Raises:
         CaptionerUnreachableError: the service is away; groups already stored stay.
         ItemStoreError: the store cannot be written.
-        OSError: an image file cannot be read.
+        OSError: an image cannot be read.
     """
     captions: dict[str, StoredCaption] = {}
     refused: dict[str, str] = {}
     names = list(images)
     for start in range(0, len(names), _GROUP):
         group = names[start : start + _GROUP]
-        loaded = [(name, images[name].read_bytes()) for name in group]
+        loaded = [(name, image_bytes(images[name])) for name in group]
 
         def group_progress(done: int, of: int, start: int = start) -> None:
             progress(start + done, len(names))
@@ -74,3 +75,16 @@ def stored_captions(results: Sequence[CaptionResult], tokenizer: CaptionTokenize
         )
         for (result, text), ids in zip(written, tokens, strict=True)
     }
+
+
+def image_bytes(place: str) -> bytes:
+    """The encoded image at a path or address.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if "://" not in place:
+        return Path(place).read_bytes()
+    with fsspec.open(place, "rb") as file:
+        data: bytes = file.read()
+    return data

@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 from serving.stack.errors import StackError
 from serving.stack.layout import Layout
 from serving.stack.ports import Ports, is_free
-from serving.stack.triton_server import TritonServerError, require_wheel
+from serving.stack.triton_server import TritonCommand, TritonServerError
 
 _GIB = 2**30
 _PROGRAMS = {
@@ -72,17 +73,28 @@ def packages() -> Check:
 
 
 def triton_program() -> Check:
-    """Triton's program and the shared libpython that its Python backend loads."""
-    return _refusable("Triton", require_wheel, TritonServerError)
+    """Triton's program, its Python backend for this Python, and the shared libpython that it loads."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = TritonCommand(Path(folder), 8100, 8101, 8102, workdir=Path(folder) / "work")
+        return _refusable("Triton", lambda: _prepared(command), TritonServerError)
 
 
 def captioner_weights() -> Check:
     """The tiny captioner's files, each against its sha256."""
-    from models.captioner.errors import CaptionerLoadError
-    from models.captioner.presets import preset
-    from models.captioner.weights import verify
+    from models.captioner.errors import CaptionerError
+    from models.captioner.presets import TINY
+    from models.captioner.source import verify, weights_digest
 
-    return _refusable("captioner", lambda: verify(preset("tiny")), CaptionerLoadError)
+    def intact() -> str:
+        verify(TINY, required=True)
+        return f"tiny@{weights_digest(TINY)}, every file as its sha256 says"
+
+    return _refusable("captioner", intact, CaptionerError)
+
+
+def _prepared(command: TritonCommand) -> str:
+    command.prepare()
+    return command.argv[0]
 
 
 def enough(name: str, gibibytes: float, needed: float, advice: str) -> Check:

@@ -4,11 +4,11 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from models.files import write_atomic
+from serving.stack.lift_view import SplitView
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FilmCard:
     poster: Path
     caption: str
     tokens: Sequence[str]
-    buckets: Sequence[int]
+    buckets: Sequence[str]
     score: float
     score_without: float
     rank: int
@@ -59,7 +59,7 @@ class DemoPage:
     """Everything on the page; each figure was measured by the run that writes it."""
 
     users: Sequence[UserPanel]
-    lift: Sequence[Mapping[str, Any]]
+    lift: Sequence[SplitView]
     facts: Mapping[str, str]
     calls: Mapping[str, str]
     logs: Mapping[str, str]

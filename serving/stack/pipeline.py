@@ -1,14 +1,15 @@
 """The offline path on one machine: interactions, posters, captions, trained rankers, Triton's repository."""
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import training
 from models.bundle import Bundle
 from models.captioner.presets import TINY
 from models.contract import CaptionTokenizer
-from models.items import UserRow
+from models.items import StoredCaption, UserRow
 from models.triton.repository import place_model
 from serving.captioner.client import CaptionClient
 from serving.items.lmdb_store import LmdbStore
@@ -16,11 +17,19 @@ from serving.stack.captioning import Captioned, caption_items
 from serving.stack.layout import Layout
 from serving.stack.ports import HOST, Ports
 from training.data import features, movielens, poster_files, splits
+from training.data.dataset import Dataset
 from training.data.movielens import MovieLens
 from training.data.splits import Split
+from training.lift import LiftReport
+from training.recipe import Recipe
+from training.run import Progress, measure_lift, write_bundles
 
 Report = Callable[[str, int, int], None]
 """Takes (step, done, of)."""
+Say = Callable[[str], None]
+"""Takes a remark for a person."""
+
+RECIPE = Path(training.__file__).parent / "recipes" / "movielens.yaml"
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Catalogue:
     split: Split
 
 
-def catalogue(layout: Layout, say: Callable[[str], None], report: Report) -> Catalogue:
+def catalogue(layout: Layout, say: Say, report: Report) -> Catalogue:
     """Fetch the interactions (once) and render the posters (those that are not there).
 
     Raises:
@@ -65,11 +74,57 @@ def caption(layout: Layout, ports: Ports, source: Catalogue, report: Report) -> 
     def captioned(done: int, of: int) -> None:
         report("captioning posters", done, of)
 
+    images = {item: str(path) for item, path in source.posters.items()}
     with LmdbStore.open(layout.store) as store:
         rows = features.item_rows(dataset, split)
-        done = caption_items(client, source.posters, tokenizer(), store, rows, captioned)
+        done = caption_items(client, images, tokenizer(), store, rows, captioned)
         store.put_users(UserRow(user, values) for user, values in features.user_rows(dataset, split).items())
     return done
+
+
+def train(
+    out: Path,
+    dataset: Dataset,
+    captions: Mapping[str, StoredCaption],
+    recipe: Recipe,
+    created: str,
+    report: Report,
+    *,
+    words: Mapping[str, Sequence[str]] | None = None,
+    checkpoints: Path | None = None,
+) -> tuple[LiftReport, dict[str, Bundle]]:
+    """Train with and without captions, measure the lift, write both bundles into `out`.
+
+    Args:
+        created: ISO 8601 time with its zone, for the bundles' manifests.
+        words: what each item's picture was made from, where that is known.
+        checkpoints: a folder for the state of unfinished runs, to go on from.
+
+    Raises:
+        TrainingError, ExportError, BundleError: no bundle was replaced.
+    """
+    tokens = {item: caption.tokens for item, caption in captions.items()}
+
+    def told(progress: Progress) -> None:
+        report("training", round(100 * progress.done), 100 * progress.total)
+
+    measured = measure_lift(
+        recipe, dataset, tokens, tokenizer(), words=words, on_progress=told, checkpoints=checkpoints
+    )
+    data = (TINY / "tokenizer.json").read_bytes()
+    bundles = write_bundles(measured, out, data, created=created, git_revision=git_revision())
+    return measured.report, bundles
+
+
+def film_words(data: MovieLens) -> dict[str, list[str]]:
+    """What each film's poster is drawn from, apart from its title's seed: genres and decade, by item id."""
+    return {str(film.item_id): true_words(film.genres, film.year) for film in data.films.itertuples()}
+
+
+def true_words(genres: Sequence[str], year: int | None) -> list[str]:
+    """The genres, then the decade where the year is known."""
+    decade = [] if year is None else [f"{year // 10 * 10}s"]
+    return [*genres, *decade]
 
 
 def place(layout: Layout, bundles: Mapping[str, Bundle]) -> None:

@@ -1,0 +1,69 @@
+"""`sightline demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serving.cli.context import PortSettings, of
+from serving.cli.lift import show_lift
+from serving.cli.output import Output, table
+from serving.stack.ports import Ports
+
+if TYPE_CHECKING:
+    from serving.stack.demo import DemoResult
+
+
+def demo(
+    context: typer.Context,
+    port: PortSettings = None,
+    recipe: Annotated[Path | None, typer.Option(help="A training recipe; MovieLens' own if left out.")] = None,
+) -> None:
+    """Run the whole system once: caption, train with and without captions, serve, rank; then stop and show."""
+    from serving.stack import demo as demonstration
+    from serving.stack.daemon import end_on_signals
+    from serving.stack.pipeline import RECIPE
+    from training.recipe import load_recipe
+
+    given = of(context)
+    ports, chosen = Ports.parse(port or []), load_recipe(recipe or RECIPE)
+    end_on_signals()
+    with given.output.steps() as report:
+        result = demonstration.run(given.layout, ports, chosen, given.output.say, report)
+    if given.output.json:
+        given.output.answer(_document(result))
+    else:
+        _show(given.output, result)
+
+
+def _show(output: Output, result: DemoResult) -> None:
+    show_lift(output, result.lift)
+    for ranked in result.ranked:
+        rows = [
+            (entry["rank"], entry["item_id"], f"{entry['score']:.4f}", f"{ranked.scores_without[entry['item_id']]:.4f}")
+            for entry in ranked.answer["ranking"][:5]
+        ]
+        columns = ("rank", "film", "with captions", "without")
+        output.out.print(table(f"User {ranked.question.user_id}, the first five", columns, rows, columns))
+    output.out.print("\nRepeat it (first: make up):\n")
+    for text in result.calls.values():
+        output.out.print(text + "\n", markup=False, soft_wrap=True)
+    for name, log in result.logs.items():
+        output.out.print(f"log of {name}: {log}")
+    for name, value in result.facts.items():
+        output.out.print(f"{name}: {value}", markup=False)
+    output.out.print(f"\nThe page: {result.page}", markup=False)
+
+
+def _document(result: DemoResult) -> dict[str, Any]:
+    return {
+        "lift": result.prepared.lift.model_dump(mode="json"),
+        "rankings": [dict(ranked.answer) for ranked in result.ranked],
+        "seconds": dict(result.seconds),
+        "facts": dict(result.facts),
+        "calls": dict(result.calls),
+        "logs": dict(result.logs),
+        "page": str(result.page),
+    }

@@ -1,0 +1,99 @@
+"""The whole system once, on one machine: the offline path, the servers, two users ranked, the page."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.stack import calls, control, services, showcase
+from serving.stack.layout import Layout
+from serving.stack.lift_view import SplitView, views
+from serving.stack.lock import StackState, exclusive, remove_state, write_state
+from serving.stack.page import DemoPage
+from serving.stack.pipeline import Report, Say
+from serving.stack.ports import HOST, Ports
+from serving.stack.prepared import Prepared, prepare
+from serving.stack.services import RANKER
+from serving.stack.showcase import Ranked
+from serving.stack.supervisor import Supervisor
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo shows; every figure is of this run."""
+
+    page: Path
+    prepared: Prepared
+    lift: list[SplitView]
+    ranked: list[Ranked]
+    calls: Mapping[str, str]
+    logs: Mapping[str, str]
+    facts: Mapping[str, str]
+    seconds: Mapping[str, float]
+
+
+def run(layout: Layout, ports: Ports, recipe: Recipe, say: Say, report: Report) -> DemoResult:
+    """Run the demo; the servers are stopped at its end, however it ends.
+
+    Raises:
+        StackBusyError: a stack runs on this state folder.
+        StackError, and what the steps raise: nothing is left running.
+    """
+    began = time.monotonic()
+    with exclusive(layout.run), Supervisor() as supervisor:
+        control.clear_remains(layout.run)
+        ports.require_free()
+        state = StackState(
+            pid=os.getpid(), token=supervisor.token, phase="starting", started=time.time(), ports=ports.as_dict()
+        )
+        write_state(layout.run, state)
+        made = prepare(layout, ports, supervisor, recipe, say, report)
+        report("starting Triton and the transformer", 0, 1)
+        supervisor.start(services.triton(layout, ports), services.transformer(layout, ports))
+        report("starting Triton and the transformer", 1, 1)
+        users = showcase.choose_users(made.catalogue)
+        ranked = [showcase.rank(ports, showcase.question(made.catalogue, user)) for user in users]
+        supervisor.stop()
+        remove_state(layout.run)
+    seconds = {**made.seconds, "all": time.monotonic() - began}
+    return _result(layout, ports, made, ranked, seconds)
+
+
+def _result(
+    layout: Layout, ports: Ports, made: Prepared, ranked: list[Ranked], seconds: Mapping[str, float]
+) -> DemoResult:
+    question = ranked[0].question
+    texts = {
+        "curl": calls.curl(f"{HOST}:{ports.transformer_http}", RANKER, question),
+        "Python": calls.python(f"{HOST}:{ports.transformer_grpc}", RANKER, question),
+    }
+    logs = {name: str(layout.log(name)) for name in ("captioner", "triton", "transformer")}
+    lift = views(made.lift)
+    captions = made.captioned.captions
+    facts = _facts(made, ranked, seconds)
+    page = DemoPage(
+        users=[showcase.panel(made.catalogue, captions, made.bundles[RANKER], each) for each in ranked],
+        lift=lift,
+        facts=facts,
+        calls={"First, start the stack": "make up", **texts},
+        logs=logs,
+    )
+    path = layout.demo / "index.html"
+    page.write(path)
+    return DemoResult(path, made, lift, ranked, texts, logs, facts, seconds)
+
+
+def _facts(made: Prepared, ranked: list[Ranked], seconds: Mapping[str, float]) -> dict[str, str]:
+    captions = list(made.captioned.captions.values())
+    dataset = made.catalogue.data.dataset
+    difference = max(each.protocols_differ for each in ranked)
+    rate = len(captions) / seconds["captioning"]
+    return {
+        "data": f"{len(dataset.interactions):,} ratings, {len(dataset.users):,} users, {len(dataset.items):,} films",
+        "captioner": f"{captions[0].captioner}, {len(captions):,} posters at {rate:.0f} a second through Ray Serve",
+        "contract": made.bundles[RANKER].contract.digest,
+        "REST and gRPC": f"scores differ by at most {difference:.1e}",
+        "time": ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()),
+    }
