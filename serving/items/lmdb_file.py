@@ -20,36 +20,39 @@ _MAX_READERS = 512
 
 @dataclass(frozen=True, slots=True)
 class StoreFile:
-    """An open LMDB environment, its sub-databases, and the file behind it."""
+    """An open LMDB environment, its sub-databases, and the identity of the file behind it."""
 
     path: Path
     env: Any
-    descriptor: int
+    data: str
+    inode: int
     page_size: int
     items: Any
     users: Any
 
     def check(self) -> None:
-        """Refuse a file that was deleted, replaced or cut short: reading a cut map would kill the process."""
+        """Refuse a file that was moved, replaced or cut short: reading a cut map would kill the process."""
         with translated(self.path):
-            _check_whole(self.path, self.env, self.descriptor, self.page_size)
+            known = self.env.info()
+        try:
+            found = os.stat(self.data)
+        except OSError as cause:
+            raise ItemStoreError(f"item store {self.path}: {cause.strerror}; {_MISSING}") from cause
+        if found.st_ino != self.inode:
+            raise ItemStoreError(f"item store {self.path}: another file took its place; open the store again")
+        _check_size(self.path, known, found.st_size, self.page_size)
 
     def close(self) -> None:
-        """Close the environment and the descriptor, once: the number may soon be another file's."""
+        """Close the environment."""
         self.env.close()
-        os.close(self.descriptor)
 
 
-def _check_whole(path: Path, env: Any, descriptor: int, page_size: int) -> None:
-    """Compare the open file with what LMDB believes of it. Raises `ItemStoreError`."""
-    known = env.info()
-    found = os.fstat(descriptor)
-    if not found.st_nlink:
-        raise ItemStoreError(f"item store {path}: the open file was deleted or replaced; open the store again")
+def _check_size(path: Path, known: dict[str, int], size: int, page_size: int) -> None:
+    """Compare the file's size with LMDB's last page. Raises `ItemStoreError`."""
     needed = (known["last_pgno"] + 1) * page_size
-    if known["last_txnid"] and found.st_size < needed:
+    if known["last_txnid"] and size < needed:
         raise ItemStoreError(
-            f"item store {path}: data.mdb has {found.st_size} bytes, its last page ends at {needed}; {_DAMAGED}"
+            f"item store {path}: data.mdb has {size} bytes, its last page ends at {needed}; {_DAMAGED}"
         )
 
 
@@ -84,21 +87,19 @@ def open_file(path: Path, readonly: bool, map_size: int) -> StoreFile:
         )
         with ExitStack() as undo:
             undo.callback(env.close)
-            descriptor = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
-            undo.callback(os.close, descriptor)
-            file = _checked(path, env, descriptor, readonly)
+            file = _checked(path, env, readonly)
             undo.pop_all()
             return file
 
 
-def _checked(path: Path, env: Any, descriptor: int, readonly: bool) -> StoreFile:
-    page_size = env.stat()["psize"]
-    _check_whole(path, env, descriptor, page_size)
+def _checked(path: Path, env: Any, readonly: bool) -> StoreFile:
+    data, page_size = path / "data.mdb", env.stat()["psize"]
+    _check_size(path, env.info(), _size(data), page_size)
     env.reader_check()
     _check_owner(path, env, readonly)
     items = env.open_db(b"items", create=not readonly)
     users = env.open_db(b"users", create=not readonly)
-    return StoreFile(path, env, descriptor, page_size, items, users)
+    return StoreFile(path, env, str(data), os.stat(data).st_ino, page_size, items, users)
 
 
 def _check_owner(path: Path, env: Any, readonly: bool) -> None:

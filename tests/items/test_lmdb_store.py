@@ -34,7 +34,7 @@ def edit(folder: Path, database: bytes, key: bytes, value: bytes) -> None:
 
 
 def test_reading_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ItemStoreError, match="there is no data.mdb; caption the catalogue first"):
+    with pytest.raises(ItemStoreError, match=r"there is no data\.mdb; caption the catalogue first"):
         LmdbStore.open(tmp_path / "none", readonly=True)
     assert not (tmp_path / "none").exists()
 
@@ -54,7 +54,7 @@ def test_a_file_of_other_bytes_is_refused(folder: Path) -> None:
 
 def test_an_empty_file_is_refused(folder: Path) -> None:
     (folder / "data.mdb").write_bytes(b"")
-    with pytest.raises(ItemStoreError, match="data.mdb is empty"):
+    with pytest.raises(ItemStoreError, match=r"data\.mdb is empty"):
         LmdbStore.open(folder)
 
 
@@ -74,8 +74,17 @@ def test_a_file_cut_under_an_open_store_is_refused_instead_of_killing_the_proces
 def test_a_file_deleted_under_an_open_store_is_noticed(folder: Path) -> None:
     with LmdbStore.open(folder, readonly=True) as store:
         (folder / "data.mdb").unlink()
-        with pytest.raises(ItemStoreError, match="deleted or replaced"):
+        with pytest.raises(ItemStoreError, match="caption the catalogue first"):
             store.generation()
+
+
+def test_another_store_in_its_place_is_noticed(folder: Path, tmp_path: Path) -> None:
+    with LmdbStore.open(tmp_path / "other") as other:
+        other.put_many(rows(1))
+    with LmdbStore.open(folder, readonly=True) as store:
+        (tmp_path / "other" / "data.mdb").replace(folder / "data.mdb")
+        with pytest.raises(ItemStoreError, match="open the store again"):
+            store.get_many(["item-1"])
 
 
 def test_a_folder_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -94,11 +103,13 @@ def test_a_newer_folder_format_is_refused(folder: Path) -> None:
 
 def test_a_newer_row_format_is_refused(folder: Path) -> None:
     edit(folder, b"items", b"item-7", b"\x02" + bytes(40))
-    with LmdbStore.open(folder) as store, pytest.raises(ItemStoreError, match="'item-7': .* format 2"):
+    with LmdbStore.open(folder) as store, pytest.raises(ItemStoreError, match=r"'item-7': .* format 2"):
         store.get_many(["item-7"])
 
 
-@pytest.mark.parametrize("value", [b"", b"\x01", bytes([1]) + bytes(30), bytes([1, 1]) + bytes(300)])
+@pytest.mark.parametrize(
+    "value", [b"", b"\x01", bytes([1]) + bytes(30), bytes([1, 1]) + bytes(300)], ids=["empty", "cut", "zeros", "long"]
+)
 def test_a_damaged_row_is_refused_by_name(folder: Path, value: bytes) -> None:
     edit(folder, b"items", b"item-7", value)
     with LmdbStore.open(folder) as store, pytest.raises(ItemStoreError, match="'item-7'"):
