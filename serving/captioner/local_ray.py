@@ -44,6 +44,10 @@ class StartError(Exception):
         self.exit_code = exit_code
 
 
+class RayDiedError(StartError):
+    """Ray's daemons are gone; the process must end without asking Ray anything."""
+
+
 def check_port(host: str, port: int) -> None:
     """Make sure that `host:port` can be listened on, before anything is started.
 
@@ -151,8 +155,34 @@ def _reason(error: RuntimeError) -> str:
     return lines[-1] if lines else str(error)
 
 
+def check_ray() -> None:
+    """Make sure that Ray's two daemons, children of this process, still run; without them nothing works or recovers.
+
+    Raises:
+        RayDiedError: one of them has ended.
+    """
+    missing = {"raylet", "gcs_server"} - _running_children()
+    if missing:
+        raise RayDiedError(f"Ray's {' and '.join(sorted(missing))} ended unexpectedly: start the server again", FAILED)
+
+
+def _running_children() -> set[str]:
+    """Names of this process's children that have not ended (Linux only)."""
+    names = set()
+    for number in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        try:
+            name, state = Path(f"/proc/{number}/stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        except FileNotFoundError:
+            continue  # it has ended since it was listed
+        if state.split()[0] != "Z":
+            names.add(name)
+    return names
+
+
 def stop_ray() -> None:
-    """Drain the application and end every process of this Ray; safe to call when they never started."""
+    """Drain the application and end Ray; what cannot be asked (it did not start or has died) is left to the warden."""
+    if "ray.serve" not in sys.modules or not {"raylet", "gcs_server"} <= _running_children():
+        return
     import ray
     from ray import serve
 

@@ -1,8 +1,8 @@
 """The captioning service on one machine: `python -m serving.captioner.run --port 8001 --preset tiny`.
 
 Starts a Ray of its own (loopback, no dashboard, no usage reports), serves until SIGTERM or SIGINT, and ends
-every process that it started. Exit codes: 0 stopped by a signal, 1 could not start, 2 unusable settings, 3
-port in use.
+every process that it started. Exit codes: 0 stopped by a signal, 1 could not start or Ray died,
+2 unusable settings, 3 port in use.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
@@ -20,8 +22,10 @@ from pydantic import BaseModel
 from serving.captioner.loader import loader
 from serving.captioner.local_ray import (
     USAGE,
+    RayDiedError,
     StartError,
     check_port,
+    check_ray,
     deploy,
     ray_run,
     start_ray,
@@ -40,8 +44,22 @@ if TYPE_CHECKING:
     from models.captioner.caption import Captioner
 
 
+_CHECK_S = 1.0
+
+
 class _StopServing(BaseException):
-    """SIGTERM or SIGINT; no `except Exception` on the way may keep it."""
+    """SIGTERM or SIGINT arrived."""
+
+
+class _Stop:
+    """A signal handler that ends whatever runs, and remembers that it did."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
+        self.requested = True
+        raise _StopServing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,39 +79,54 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve_until_signal(machine: MachineSettings, settings: CaptionerSettings, load: Callable[[], Captioner]) -> None:
     """Serve captions of the captioner that `load` makes, until SIGTERM or SIGINT; then end Ray.
 
+    When Ray dies in between, the process is ended with exit code 1.
+
     Raises:
         StartError: the port is taken, or Ray or a replica did not start.
     """
-    _on_signals(_stop)
+    stop = _Stop()
+    _on_signals(stop)
     try:
         check_port(machine.host, machine.port)
         with ray_run(machine.temp_dir) as folder:
-            try:
-                start_ray(machine, settings, folder)
-                _on_signals(_stop)  # Ray has put its own handler in place
-                from serving.captioner.app import application
-
-                deploy(application(settings, load, one_machine=True))
-                _say(sys.stdout, f"ready on http://{machine.host}:{machine.port}")
-                while True:
-                    signal.pause()
-            finally:
-                _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
-                stop_ray()
-    except (_StopServing, SystemExit) as end:
-        if isinstance(end, SystemExit) and end.code != signal.SIGTERM:
+            _serve(machine, settings, load, folder, stop)
+    except RayDiedError as error:
+        _complain(error, error.exit_code)
+        os._exit(error.exit_code)  # Ray's exit handlers would wait a minute for the daemons that are gone
+    except BaseException as end:
+        # A library that is interrupted while it is imported or starts may raise something else than the signal's
+        # exception; and while Ray starts, a handler of its own turns SIGTERM into SystemExit.
+        asked = isinstance(end, SystemExit) and end.code == signal.SIGTERM
+        if not (stop.requested or asked):
             raise
-        # While Ray starts, a handler of its own is in place, which makes SystemExit(SIGTERM) of the signal.
-        _say(sys.stdout, "stopped")
+    _say(sys.stdout, "stopped")
+
+
+def _serve(
+    machine: MachineSettings,
+    settings: CaptionerSettings,
+    load: Callable[[], Captioner],
+    folder: Path,
+    stop: _Stop,
+) -> None:
+    try:
+        start_ray(machine, settings, folder)
+        _on_signals(stop)  # Ray has put its own handler in place
+        from serving.captioner.app import application
+
+        deploy(application(settings, load, one_machine=True))
+        _say(sys.stdout, f"ready on http://{machine.host}:{machine.port}")
+        while not stop.requested:
+            check_ray()
+            time.sleep(_CHECK_S)
+    finally:
+        _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+        stop_ray()
 
 
 def _on_signals(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGINT, handler)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise _StopServing
 
 
 def _complain(error: Exception, code: int) -> int:
