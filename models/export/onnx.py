@@ -116,7 +116,7 @@ def torch_scores(model: Ranker, inputs: Tensors) -> npt.NDArray[Any]:
     model.eval()
     try:
         with torch.inference_mode():
-            scores = model(*(torch.from_numpy(values).to(device) for values in inputs.values()))
+            scores = model(*(torch.tensor(values, device=device) for values in inputs.values()))
             return np.asarray(scores.cpu().numpy())
     finally:
         model.train(was_training)

@@ -41,12 +41,16 @@ class Ranker(nn.Module):
     def logits(self, *tensors: Tensor) -> Tensor:
         """Log odds float32 [rows], for the loss."""
         by_name = dict(zip(self.inputs, tensors, strict=True))
-        dense = by_name.get("dense")
+        caption = None if self.caption is None else self.caption(by_name["caption"])
+        return self.logits_of(by_name.get("dense"), by_name.get("categorical"), caption)
+
+    def logits_of(self, dense: Tensor | None, categorical: Tensor | None, caption: Tensor | None) -> Tensor:
+        """Log odds from captions that are vectors already, float32 [rows, size]: training pools each item's once."""
         fields = []
         if self.categorical is not None:
-            fields.append(self.categorical(by_name["categorical"]))  # [rows, C, size]
-        if self.caption is not None:
-            fields.append(self.caption(by_name["caption"]).unsqueeze(1))  # [rows, 1, size]
+            fields.append(self.categorical(categorical))  # [rows, C, size]
+        if caption is not None:
+            fields.append(caption.unsqueeze(1))  # [rows, 1, size]
         logits: Tensor
         if isinstance(self.interaction, DLRM):
             logits = self.interaction(torch.cat(fields, dim=1), dense)

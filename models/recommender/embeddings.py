@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 PADDING = 0
+NO_CAPTION = 1
 
 
 class CategoricalEmbeddings(nn.Module):
@@ -54,6 +55,11 @@ class CaptionEmbedding(nn.Module):
         total = weights.sum(dim=1).clamp(min=1e-12)  # [rows, 1]
         pooled: Tensor = (tokens * weights).sum(dim=1) / total
         return pooled  # [rows, size]
+
+    def no_caption(self) -> Tensor:
+        """The vector of an item without a caption (bucket 1 alone): [size]."""
+        ids = torch.tensor([NO_CAPTION], device=next(self.parameters()).device)
+        return torch.cat([table(ids) for table in self.tables]).sum(dim=0)
 
 
 def _stable_exp(logits: Tensor, mask: Tensor) -> Tensor:
