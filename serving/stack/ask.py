@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from serving.stack.errors import StackError
@@ -42,7 +43,7 @@ def over_rest(address: str, model: str, question: Question, timeout: float = 30.
     return prediction
 
 
-def over_grpc(address: str, model: str, question: Question, timeout: float = 30.0) -> np.ndarray:
+def over_grpc(address: str, model: str, question: Question, timeout: float = 30.0) -> npt.NDArray[np.float32]:
     """The transformer's scores over gRPC.
 
     Returns:
@@ -65,7 +66,7 @@ def over_grpc(address: str, model: str, question: Question, timeout: float = 30.
             answer = client.infer(model, inputs, client_timeout=timeout)
     except InferenceServerException as error:
         raise StackError(f"gRPC {address} {model}: {error}; is the stack up? make up") from error
-    scores: np.ndarray = answer.as_numpy("score")
+    scores: npt.NDArray[np.float32] = answer.as_numpy("score")
     return scores
 
 

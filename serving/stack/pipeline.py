@@ -118,7 +118,9 @@ def train(
 
 def film_words(data: MovieLens) -> dict[str, list[str]]:
     """What each film's poster is drawn from, apart from its title's seed: genres and decade, by item id."""
-    return {str(film.item_id): true_words(film.genres, film.year) for film in data.films.itertuples()}
+    films = data.films
+    rows = zip(films["item_id"], films["genres"], films["year"], strict=True)
+    return {str(item): true_words(genres, year) for item, genres, year in rows}
 
 
 def true_words(genres: Sequence[str], year: int | None) -> list[str]:

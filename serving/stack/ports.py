@@ -103,7 +103,7 @@ def _busy_line(name: str, port: int) -> str:
 def _holder(port: int) -> str:
     try:
         listening = [
-            c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port
+            c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr[1:2] == (port,)
         ]
         pids = {connection.pid for connection in listening if connection.pid}
         names = [f"{psutil.Process(pid).name()} (pid {pid})" for pid in sorted(pids)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from tokenizers import Tokenizer
 
@@ -121,14 +122,14 @@ class _Cards:
         label: bool | None = None,
     ) -> FilmCard:
         film, caption = self._films.loc[item], self._captions.get(item)
-        year = "" if pd.isna(film["year"]) else f" ({int(film['year'])})"
+        year = f" ({film['year']})" if film["year"] else ""
         return FilmCard(
             item_id=item,
             title=f"{film['title']}{year}",
             genres=", ".join(film["genres"]),
             poster=self._posters[item],
             caption=caption.text if caption else "no caption",
-            tokens=[self._pieces.id_to_token(int(token)) for token in caption.tokens] if caption else [],
+            tokens=[str(self._pieces.id_to_token(int(token))) for token in caption.tokens] if caption else [],
             buckets=self._buckets(caption.tokens) if caption else [],
             score=score,
             score_without=score_without,
@@ -138,7 +139,7 @@ class _Cards:
             cold=int(self._counts.get(item, 0)) < COLD,
         )
 
-    def _buckets(self, tokens: Sequence[int]) -> list[str]:
+    def _buckets(self, tokens: npt.NDArray[np.int32]) -> list[str]:
         """Each token's own bucket: the first column of a caption of that token alone."""
         if not len(tokens):
             return []
@@ -146,7 +147,7 @@ class _Cards:
         return ["+".join(map(str, np.atleast_1d(bucket))) for bucket in alone]
 
 
-def _rows_of(source: Catalogue, user: str, rows: np.ndarray) -> pd.DataFrame:
+def _rows_of(source: Catalogue, user: str, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     frame = source.data.dataset.interactions.iloc[rows]
     return frame[frame["user_id"] == user].sort_values(["timestamp", "item_id"])
 
