@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from serving.captioner.local_ray import RayDiedError, check_ray
 from serving.captioner.settings import CaptionerSettings, SettingsError
 
 with warnings.catch_warnings():
@@ -133,3 +134,9 @@ def test_the_builder_takes_settings_by_name_and_refuses_others() -> None:
     ):
         with pytest.raises(SettingsError, match=part):
             build(args)
+
+
+def test_a_process_without_rays_daemons_says_that_ray_died() -> None:
+    with pytest.raises(RayDiedError, match="gcs_server and raylet ended") as caught:
+        check_ray()
+    assert caught.value.exit_code == 1
