@@ -37,10 +37,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 async def _serve(settings: Settings) -> None:
-    with _own_arguments():
+    built = build(settings)
+    with _own_arguments():  # after what may refuse to start: kserve takes seconds to import
         from serving.transformer.kserve_model import RankerModel
         from serving.transformer.kserve_server import Listening, serve
-    built = build(settings)
     models = [RankerModel(ranker) for ranker in built.rankers]
     service = built.service({model.name: model.rank for model in models})
     listening = Listening(
