@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from serving.bench.ranking import RankingRow, measure_ranking
 from serving.stack import prepared, services
 from serving.stack.captioning_bench import CaptioningRow, measure_captioning
+from serving.stack.foreground import foreground
 from serving.stack.layout import Layout
-from serving.stack.lock import exclusive
 from serving.stack.memory import proportional_mib
 from serving.stack.ports import HOST, Ports
 from serving.stack.services import RANKER, bundle_path
-from serving.stack.supervisor import Supervisor
 from training.bench import hashing, training
 from training.bench.hashing import Measurement
 from training.bench.training import TrainingRow
@@ -41,8 +40,7 @@ def run(layout: Layout, ports: Ports, say: Callable[[str], None]) -> BenchResult
     hashed = hashing.measure()
     say("training")
     trained = training.measure()
-    with exclusive(layout.run), Supervisor() as supervisor:
-        ports.require_free()
+    with foreground(layout, ports) as supervisor:
         say("captioning")
         supervisor.start(services.captioner(layout, ports))
         posters = sorted(layout.posters.glob("*.png"))[:POSTERS]

@@ -1,22 +1,20 @@
 """The whole system once, on one machine: the offline path, the servers, two users ranked, the page."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.stack import calls, control, services, showcase
+from serving.stack import calls, services, showcase
+from serving.stack.foreground import foreground
 from serving.stack.layout import Layout
 from serving.stack.lift_view import SplitView, views
-from serving.stack.lock import StackState, exclusive, remove_state, write_state
 from serving.stack.page import DemoPage
 from serving.stack.pipeline import Report, Say
 from serving.stack.ports import HOST, Ports
 from serving.stack.prepared import Prepared, prepare
 from serving.stack.services import RANKER
 from serving.stack.showcase import Ranked
-from serving.stack.supervisor import Supervisor
 from training.recipe import Recipe
 
 
@@ -42,21 +40,13 @@ def run(layout: Layout, ports: Ports, recipe: Recipe, say: Say, report: Report) 
         StackError, and what the steps raise: nothing is left running.
     """
     began = time.monotonic()
-    with exclusive(layout.run), Supervisor() as supervisor:
-        control.clear_remains(layout.run)
-        ports.require_free()
-        state = StackState(
-            pid=os.getpid(), token=supervisor.token, phase="starting", started=time.time(), ports=ports.as_dict()
-        )
-        write_state(layout.run, state)
+    with foreground(layout, ports) as supervisor:
         made = prepare(layout, ports, supervisor, recipe, say, report)
         report("starting Triton and the transformer", 0, 1)
         supervisor.start(services.triton(layout, ports), services.transformer(layout, ports))
         report("starting Triton and the transformer", 1, 1)
         users = showcase.choose_users(made.catalogue)
         ranked = [showcase.rank(ports, showcase.question(made.catalogue, user)) for user in users]
-        supervisor.stop()
-        remove_state(layout.run)
     seconds = {**made.seconds, "all": time.monotonic() - began}
     return _result(layout, ports, made, ranked, seconds)
 

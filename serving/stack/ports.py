@@ -54,13 +54,13 @@ class Ports:
         """The `NAME=NUMBER` settings that `parse` reads back."""
         return [f"{name}={number}" for name, number in self.as_dict().items()]
 
-    def require_free(self, names: tuple[str, ...] | None = None) -> None:
+    def require_free(self) -> None:
         """Refuse to start on a port that another program holds.
 
         Raises:
             StackError: names each busy port, its holder where it can be told, and the option that moves it.
         """
-        busy = {name: self.as_dict()[name] for name in names or self.names() if not is_free(self.as_dict()[name])}
+        busy = {name: port for name, port in self.as_dict().items() if not is_free(port)}
         if busy:
             raise StackError("\n".join(_busy_line(name, port) for name, port in busy.items()))
 

@@ -12,8 +12,8 @@ from serving.items.lmdb_store import LmdbStore
 from serving.stack import pipeline, services
 from serving.stack.captioning import Captioned
 from serving.stack.errors import StackError
+from serving.stack.foreground import foreground
 from serving.stack.layout import Layout
-from serving.stack.lock import exclusive
 from serving.stack.pipeline import Catalogue
 from serving.stack.ports import Ports
 from serving.stack.services import ABLATION, RANKER, bundle_path
@@ -44,7 +44,6 @@ def prepare(
         StackError, and what the steps raise: see `serving.stack.pipeline`.
     """
     clock = _Clock()
-    ports.require_free(("captioner",))
     supervisor.launch(services.captioner(layout, ports))
     source = pipeline.catalogue(layout, say, report)
     clock.lap("interactions and posters")
@@ -74,7 +73,7 @@ def prepare_alone(layout: Layout, ports: Ports, say: pipeline.Say, report: pipel
     Raises:
         StackBusyError: a stack runs on this state folder.
     """
-    with exclusive(layout.run), Supervisor() as supervisor:
+    with foreground(layout, ports) as supervisor:
         prepare(layout, ports, supervisor, load_recipe(pipeline.RECIPE), say, report)
 
 

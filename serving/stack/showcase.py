@@ -1,6 +1,6 @@
 """Two users of the demo: their held-out films ranked by the running transformer, as panels of the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,17 +1,17 @@
 """One small but whole stack for the tests of this folder: everything real, little training."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from serving.stack import control
+from serving.stack.foreground import foreground
 from serving.stack.layout import Layout
-from serving.stack.lock import exclusive
 from serving.stack.ports import Ports, free_ports
 from serving.stack.prepared import Prepared, prepare
-from serving.stack.supervisor import Supervisor
 from training.recipe import parse_recipe
 
 RECIPE = """
@@ -49,7 +49,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
         common.mkdir(parents=True, exist_ok=True)
         own.symlink_to(common)
     ports = free_ports()
-    with exclusive(layout.run), Supervisor() as supervisor:
+    with foreground(layout, ports) as supervisor:
         recipe = parse_recipe(RECIPE)
         made = prepare(layout, ports, supervisor, recipe, lambda text: None, lambda step, done, of: None)
     return Small(layout, made)
@@ -62,3 +62,12 @@ def running(small: Small) -> Iterator[Running]:
     control.up(small.layout, ports, lambda text: None)
     yield Running(small.layout, ports, small.made)
     control.down(small.layout)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from stack_fixtures import Running, Small
+from stack_fixtures import Running, Small, eventually
 
 from models.bundle import read_bundle
 from models.contract import FeatureEncoder
@@ -120,6 +120,27 @@ def test_down_leaves_no_process_even_when_the_supervisor_was_killed(small: Small
     assert marked(state.token) == []
     assert read_state(layout.run) is None
     assert not control.down(layout)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_demo_leaves_no_process_and_no_half_written_file(
+    small: Small, tmp_path: Path, sent: signal.Signals
+) -> None:
+    layout = Layout(tmp_path)
+    layout.data.symlink_to(small.layout.data.resolve())
+    layout.posters.symlink_to(small.layout.posters.resolve())
+    ports = [word for setting in free_ports().settings() for word in ("--port", setting)]
+    command = [sys.executable, "-m", "serving.cli.main", "--root", str(tmp_path), "demo", *ports]
+    demo = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert eventually(lambda: (state := read_state(layout.run)) is not None and len(marked(state.token)) > 3, 90)
+    state = read_state(layout.run)
+    assert state is not None
+    demo.send_signal(sent)
+    assert demo.wait(60) == 128 + sent
+    assert marked(state.token) == []
+    assert read_state(layout.run) is None
+    assert not list(tmp_path.rglob(".*.json.*"))
+    assert not layout.bundles.exists()
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from stack_fixtures import eventually
 
 from serving.stack.errors import NotReadyError, StackError
-from serving.stack.orphans import marked
+from serving.stack.orphans import end_marked, marked
 from serving.stack.service import Service
 from serving.stack.supervisor import Supervisor
 
@@ -36,15 +35,6 @@ def family(folder: Path, name: str = "family", script: str = FAMILY) -> Service:
         start_seconds=20,
         stop_seconds=3,
     )
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_leaving_the_supervisor_ends_servers_and_their_children(tmp_path: Path) -> None:
@@ -122,7 +112,5 @@ with Supervisor(token="test-killed-{os.getpid()}") as supervisor:
     parent.wait()
     parent.stdout.close()
     assert eventually(lambda: not psutil.pid_exists(server))
-    from serving.stack.orphans import end_marked
-
     end_marked(f"test-killed-{os.getpid()}")
     assert marked(f"test-killed-{os.getpid()}") == []
