@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models.captioner.errors import UnknownPresetError
-from models.captioner.presets import preset
+from models.captioner.presets import Preset, preset
 from serving.captioner.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -15,18 +15,21 @@ if TYPE_CHECKING:
 
 
 def loader(name: str) -> Callable[[], Captioner]:
-    """A function that loads the preset's captioner where it is called; it can be pickled.
+    """A function that loads a preset's captioner where it is called; it can be pickled.
+
+    Args:
+        name: of a preset, or a checkpoint's folder, hub id or URI (see `models.captioner.presets.preset`).
 
     Raises:
-        SettingsError: there is no preset of this name.
+        SettingsError: it is none of these.
     """
     try:
-        return partial(_load, preset(name).name)
+        return partial(_load, preset(name))
     except UnknownPresetError as error:
         raise SettingsError(str(error)) from error
 
 
-def _load(name: str) -> Captioner:
+def _load(chosen: Preset) -> Captioner:
     from models.captioner.llava import LlavaCaptioner
 
-    return LlavaCaptioner.load(preset(name))
+    return LlavaCaptioner.load(chosen)

@@ -27,7 +27,9 @@ class CaptionerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preset: str = Field("tiny", min_length=1, description="captioner preset (models.captioner.presets), by name")
+    preset: str = Field(
+        "tiny", min_length=1, description="captioner preset by name, or a LLaVA checkpoint by folder, hub id or URI"
+    )
 
     max_batch_size: int = Field(64, ge=1, le=1024, description="images captioned in one call of the model")
     batch_wait_s: float = Field(
