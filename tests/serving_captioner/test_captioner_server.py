@@ -23,6 +23,7 @@ from PIL import Image
 from serving.captioner.client import CaptionClient
 from serving.captioner.warden import of_run
 
+pytestmark = pytest.mark.timeout(300)  # Ray starts six processes; on a busy machine that takes minutes
 ROOT = Path(__file__).parents[2]
 PNG = {"Content-Type": "image/png"}
 RAISES, SLOW, DIES, FINE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 8, 7)
@@ -53,7 +54,7 @@ def start(command: list[str], folder: Path, port: int) -> Server:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    deadline = time.monotonic() + 110
+    deadline = time.monotonic() + 240
     while b"captioner: ready" not in log.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
