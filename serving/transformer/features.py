@@ -16,6 +16,7 @@ from serving.transformer.request import RankRequest, Value
 
 STORE_AWAY = "item_store_unavailable"
 STORED_VALUE = "stored_value_invalid"
+USERS_KEPT = 10_000
 _STORED_TEXT_LIMIT = 1 << 20
 
 
@@ -48,6 +49,15 @@ class Features:
     cache_hits: int
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedUser:
+    """A user's encoded side, one row; whether the store has the user, and whether a stored value was unfit."""
+
+    side: Side
+    known: bool
+    flawed: bool
+
+
 class FeatureBuilder:
     """Builds the tensors of one contract. Not for several threads: it lives in the event loop.
 
@@ -68,6 +78,8 @@ class FeatureBuilder:
         self._encoder = FeatureEncoder(contract)
         self._caption, self._tokenizer, self._store = contract.caption, tokenizer, store
         self._cache = ItemCache(cache_rows)
+        self._users: dict[str, EncodedUser] = {}
+        self._users_epoch: int | None = None
         self._on_captioned, self._on_missing = on_captioned, on_missing
 
     def build(self, request: RankRequest) -> Features:
@@ -77,8 +89,7 @@ class FeatureBuilder:
         """
         degraded: set[str] = set()
         epoch = self._epoch(degraded)
-        stored_user = self._stored_user(request.user_id, degraded)
-        user = self._user_side(request, stored_user, degraded)
+        user = self._user(request, epoch, degraded)
         context = self._side("context", [request.context], [request.context], [False], ["context"])
         items, hits = self._items(request.item_ids, epoch, degraded)
         stored = items.captioned.copy()
@@ -86,9 +97,8 @@ class FeatureBuilder:
         if items.flawed.any():
             degraded.add(STORED_VALUE)
         self._tell_missing(request.item_ids, stored | inline)
-        tensors = self._encoder.join(user, context, items.side, items.caption)
-        known = stored_user is not None
-        return Features(tensors, known, items.known, stored, inline, tuple(sorted(degraded)), hits)
+        tensors = self._encoder.join(user.side, context, items.side, items.caption)
+        return Features(tensors, user.known, items.known, stored, inline, tuple(sorted(degraded)), hits)
 
     def _epoch(self, degraded: set[str]) -> int | None:
         try:
@@ -96,6 +106,20 @@ class FeatureBuilder:
         except ItemStoreError:  # reported where the connection is kept; rows that are cached still serve
             degraded.add(STORE_AWAY)
             return None
+
+    def _user(self, request: RankRequest, epoch: int | None, degraded: set[str]) -> EncodedUser:
+        """The user's side. One without features in the request is kept for the epoch: users ask again and again."""
+        if epoch != self._users_epoch or len(self._users) >= USERS_KEPT:
+            self._users.clear()
+            self._users_epoch = epoch
+        found = None if request.user else self._users.get(request.user_id)
+        if found is None:
+            found = self._encoded_user(request, self._stored_user(request.user_id, degraded))
+            if not request.user and not degraded:
+                self._users[request.user_id] = found
+        if found.flawed:
+            degraded.add(STORED_VALUE)
+        return found
 
     def _stored_user(self, user_id: str, degraded: set[str]) -> UserRow | None:
         if STORE_AWAY in degraded:
@@ -106,7 +130,7 @@ class FeatureBuilder:
             degraded.add(STORE_AWAY)
             return None
 
-    def _user_side(self, request: RankRequest, stored: UserRow | None, degraded: set[str]) -> Side:
+    def _encoded_user(self, request: RankRequest, stored: UserRow | None) -> EncodedUser:
         values: dict[str, Value] = {}
         flawed = [False]
         if stored is not None:
@@ -115,9 +139,7 @@ class FeatureBuilder:
         if self._names.has_id["user"]:
             values[OWN_IDS["user"]] = request.user_id
         side = self._side("user", [values], [request.user], flawed, ["user"])
-        if flawed[0]:
-            degraded.add(STORED_VALUE)
-        return side
+        return EncodedUser(side, stored is not None, flawed[0])
 
     def _side(
         self,

@@ -125,6 +125,22 @@ def test_a_changed_row_is_read_again(contract: Contract, tokenizer: CaptionToken
     assert features.tensors["caption"][1].tolist() != before[1].tolist()
 
 
+def test_a_users_changed_row_is_read_again(contract: Contract, tokenizer: CaptionTokenizer, store: FakeStore) -> None:
+    made = builder(contract, tokenizer, store)
+    before = made.build(RankRequest("u", ("1",)))
+    given = made.build(RankRequest("u", ("1",), {"gender": "F"}))
+    assert given.tensors["categorical"].tolist() != before.tensors["categorical"].tolist()
+    same(made.build(RankRequest("u", ("1",))).tensors, before.tensors)
+    store.users["u"] = UserRow("u", {"gender": "F", "age": 49})
+    store.epoch = 2
+    same(made.build(RankRequest("u", ("1",))).tensors, given.tensors)
+    store.broken = True
+    away = made.build(RankRequest("u", ("1",)))
+    assert (away.user_known, away.degraded) == (False, (STORE_AWAY,))
+    store.broken = False
+    assert made.build(RankRequest("u", ("1",))).user_known
+
+
 def test_a_store_that_is_away_degrades(contract: Contract, tokenizer: CaptionTokenizer, store: FakeStore) -> None:
     made = builder(contract, tokenizer, store)
     whole = made.build(RankRequest("u", ("1",), features={0: {"popularity": 1}}))
