@@ -40,7 +40,7 @@ def place_model(
     versions at the end (None: all stay). `settings` gives everything beside the platform.
 
     One `config.pbtxt` speaks for all versions, so all have one contract: a bundle of another contract is refused.
-    `replace=True` accepts it and leaves the new version alone in the model: no rollback to the old contract.
+    `replace=True` accepts it and removes the versions of the other contract, to which there is no rollback then.
 
     Raises:
         RepositoryError: a model name Triton cannot use, `keep` below 1, or versions of another contract in place.
@@ -53,8 +53,12 @@ def place_model(
         raise RepositoryError(f"keep={keep}: expected at least 1, the version that is being placed")
     folder = repository / model_name
     folder.mkdir(parents=True, exist_ok=True)
-    if not replace:
-        _refuse_other_contract(folder, bundle)
+    other = _other_contract(folder, bundle)
+    if other and not replace:
+        raise RepositoryError(
+            f"{folder} holds versions of contract {other}, the bundle {bundle.path} has contract "
+            f"{bundle.contract.digest}; place it under another model name, or replace the model (replace=True)"
+        )
     old = versions(folder)
     version = max(old, default=0) + 1
     _write_config(
@@ -65,7 +69,7 @@ def place_model(
         if platform == "python":
             source = resources.files("models.triton").joinpath("python_model.py").read_bytes()
             (target / "model.py").write_bytes(source)
-    kept = 1 if replace else keep
+    kept = 1 if other else keep
     for number in old[: max(0, len(old) + 1 - kept)] if kept else []:
         _remove(folder / str(number))
     return version
@@ -85,14 +89,10 @@ def config_parameters(model_folder: Path) -> dict[str, str]:
     return dict(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
 
 
-def _refuse_other_contract(folder: Path, bundle: Bundle) -> None:
+def _other_contract(folder: Path, bundle: Bundle) -> str | None:
+    """The contract digest of the versions in place, if it is not the bundle's."""
     placed = config_parameters(folder).get("contract_digest")
-    if placed is not None and versions(folder) and placed != bundle.contract.digest:
-        raise RepositoryError(
-            f"{folder} holds versions of contract {placed}, "
-            f"the bundle {bundle.path} has contract {bundle.contract.digest}; "
-            "place it under another model name, or replace the model (replace=True)"
-        )
+    return placed if placed != bundle.contract.digest and versions(folder) else None
 
 
 def _write_config(folder: Path, bundle: Bundle, settings: TritonSettings, numbers: list[int]) -> None:
@@ -103,6 +103,8 @@ def _write_config(folder: Path, bundle: Bundle, settings: TritonSettings, number
 
 
 def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise RepositoryError(f"{path} is missing; remove the folder {path.parent}, which no bundle was placed in")
     with path.open("rb") as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
