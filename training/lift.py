@@ -72,7 +72,6 @@ class SplitReport(_Closed):
     train_rows: int
     valid_rows: int
     test_rows: int
-    train_seconds: float
     resampled: Cluster
     rows: tuple[Row, ...]
     lift: Gain
@@ -164,11 +163,17 @@ def gain(
     )
 
 
-def slices(rows: Scored, resampled: Cluster, bootstrap: BootstrapSettings, cold_below: int) -> dict[str, Gain]:
-    """The gain by item age and by whether the item has a caption. Slices without rows are kept, with 0 rows."""
+def slices(
+    rows: Scored, resampled: Cluster, bootstrap: BootstrapSettings, cold_below: int, whole: Gain
+) -> dict[str, Gain]:
+    """The gain by item age and by whether the item has a caption. A slice without rows stays, with 0.
+
+    `whole` is the gain on all rows, which a slice of all rows has too."""
     cold, captioned = rows.item_count < cold_below, rows.captioned.astype(np.bool_)
     masks = {"cold items": cold, "warm items": ~cold, "caption present": captioned, "caption missing": ~captioned}
-    return {name: gain(rows, resampled, bootstrap, chosen=mask) for name, mask in masks.items()}
+    return {
+        name: whole if mask.all() else gain(rows, resampled, bootstrap, chosen=mask) for name, mask in masks.items()
+    }
 
 
 def _row(name: str, rows: Scored, scores: Array) -> Row:

@@ -74,6 +74,16 @@ class SplitChoice(_Closed):
     seed: Seed = 0
     folds: Annotated[tuple[Annotated[int, Field(ge=0, le=4)], ...], Field(min_length=1)] = (0,)
     """Folds to train and test; their test rows are put together (`new_items` only)."""
+    reference: bool = False
+    """Also train with the words that the pictures were made from, where known: the most that captions could carry."""
+
+    @model_validator(mode="after")
+    def _folds_belong(self) -> SplitChoice:
+        if self.name != "new_items" and (self.folds != (0,) or self.seed):
+            raise ValueError(f"{self.name} has no folds and no seed; leave them out")
+        if len(set(self.folds)) != len(self.folds):
+            raise ValueError(f"folds {list(self.folds)} repeat; expected different ones")
+        return self
 
 
 class BootstrapSettings(_Closed):
@@ -104,14 +114,17 @@ class Recipe(_Closed):
     """Each variant is trained once per seed; the first one's models are served."""
     splits: Annotated[tuple[SplitChoice, ...], Field(min_length=1)] = (SplitChoice(name="within_user"),)
     """What is measured; the first one's models are served."""
-    reference: bool = True
-    """Also train with the words that pictures were made from, where known: the most that captions could carry."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Training runs at the same time, each in a process of its own; the results do not depend on it."""
     cold_below: Annotated[int, Field(ge=1)] = 5
     """An item with fewer training interactions is cold."""
     bootstrap: BootstrapSettings = BootstrapSettings()
 
     @model_validator(mode="after")
-    def _seeds_differ(self) -> Recipe:
+    def _repeats_are_refused(self) -> Recipe:
+        names = [choice.name for choice in self.splits]
+        if len(set(names)) != len(names):
+            raise ValueError(f"splits {names} repeat; expected each name once")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} repeat; expected different ones")
         return self

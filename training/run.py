@@ -7,9 +7,9 @@ that the figures in metrics.json are those of the file beside it.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 
 from models.bundle import Bundle, Provenance, write_bundle
-from models.contract import CaptionTokenizer, Contract
+from models.contract import CaptionTokenizer
 from models.export.onnx import check_parity, export_onnx
 from training import baselines, lift
 from training.data.dataset import Dataset
-from training.data.splits import Split, split
-from training.lift import LiftReport, SplitReport, Scored
+from training.data.splits import split
+from training.jobs import Job, run_jobs
+from training.lift import LiftReport, Scored, SplitReport
 from training.loop import Epoch
 from training.recipe import Recipe, SplitChoice
 from training.rows import Parts, Tokens, encode_split
-from training.variant import TrainResult, split_contract, train_encoded
+from training.variant import TrainResult, split_contract
 
 RANKER, ABLATION = "ranker", "ranker-ids"
 
@@ -57,7 +58,6 @@ def measure_lift(
     words: Mapping[str, Sequence[str]] | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Path | None = None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Measured:
     """Train and measure everything that the recipe names.
 
@@ -66,23 +66,10 @@ def measure_lift(
         words: what each item's picture was made from, where that is known; without it there is no reference line.
         checkpoints: a folder for the state of unfinished runs; a second call with the same arguments goes on from it.
     """
-    variants: dict[str, Tokens | None] = {lift.WITHOUT: None, lift.WITH: captions}
-    if recipe.reference and words is not None:
-        variants[lift.REFERENCE] = word_ids(words)
-    counter = _Counter(recipe, len(variants), on_progress)
-    served: dict[str, TrainResult] = {}
-    reports = []
-    for choice in recipe.splits:
-        began = clock()
-        joined, sizes = [], np.zeros(3, dtype=np.int64)
-        for fold in choice.folds:
-            part = split(dataset, choice.name, seed=choice.seed, fold=fold)
-            contract = split_contract(recipe, dataset, part, tokenizer)
-            run = _SplitRun(recipe, dataset, part, contract, counter, checkpoints, f"{choice.name}-{fold}")
-            joined.append(run.measure(variants, served))
-            sizes += len(part.train), len(part.valid), len(part.test)
-        rows = Scored.joined(joined)
-        reports.append(_report(recipe, choice, rows, sizes.tolist(), clock() - began))
+    folds = _folds(recipe, dataset, captions, tokenizer, words, checkpoints)
+    jobs = [job for fold in folds for job in fold.jobs]
+    counter = _Counter(len(jobs), on_progress)
+    results = run_jobs(jobs, recipe.workers, counter.epoch, counter.finish)
     report = LiftReport(
         recipe=recipe.name,
         data_digest=dataset.digest,
@@ -90,9 +77,10 @@ def measure_lift(
         level=recipe.bootstrap.level,
         resamples=recipe.bootstrap.resamples,
         cold_below=recipe.cold_below,
-        splits=tuple(reports),
+        splits=tuple(_reports(recipe, folds, results)),
     )
-    return Measured(report, served)
+    first = folds[0].by_variant(results[: len(folds[0].jobs)])
+    return Measured(report, {RANKER: first[lift.WITH][0], ABLATION: first[lift.WITHOUT][0]})
 
 
 def word_ids(words: Mapping[str, Sequence[str]]) -> Tokens:
@@ -141,74 +129,112 @@ def _metrics(result: TrainResult) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _SplitRun:
-    """One fold of one split."""
+class _Fold:
+    """One fold of one split: its training runs, variant by variant and seed by seed, and its baselines."""
 
-    recipe: Recipe
-    dataset: Dataset
-    split: Split
-    contract: Contract
-    counter: _Counter
-    checkpoints: Path | None
-    label: str
+    choice: SplitChoice
+    variants: tuple[str, ...]
+    parts: Parts
+    captions: Tokens
+    sizes: tuple[int, int, int]
+    jobs: tuple[Job, ...]
 
-    def measure(self, variants: Mapping[str, Tokens | None], served: dict[str, TrainResult]) -> Scored:
-        """Train every variant with every seed; the first results of WITH and WITHOUT go into an empty `served`."""
-        scores: dict[str, Any] = {}
-        first: dict[str, TrainResult] = {}
-        parts = None
-        for name, captions in variants.items():
-            contract = self.contract.without_caption() if captions is None else self.contract
-            encoded = encode_split(self.dataset, self.split, contract, captions)
-            if parts is None:
-                parts = encoded
-                self.counter.say(f"{self.label}: baselines")
-                scores[lift.ITEM_MEAN] = baselines.item_mean(parts)[None]
-                scores[lift.LOGISTIC] = baselines.logistic_regression(parts)[None]
-            results = [self._train(name, contract, encoded, seed) for seed in self.recipe.seeds]
-            first[name] = results[0]
-            scores[name] = np.stack([result.test_scores for result in results])
-        if not served:
-            served.update({RANKER: first[lift.WITH], ABLATION: first[lift.WITHOUT]})
-        assert parts is not None
-        return _test_rows(parts, variants[lift.WITH] or {}, scores)
+    def by_variant(self, results: Sequence[TrainResult]) -> dict[str, Sequence[TrainResult]]:
+        """The results of `jobs`, in their order, per variant."""
+        seeds = len(self.jobs) // len(self.variants)
+        return {name: results[place * seeds :][:seeds] for place, name in enumerate(self.variants)}
 
-    def _train(self, name: str, contract: Contract, parts: Parts, seed: int) -> TrainResult:
-        path = self.checkpoints and self.checkpoints / f"{self.label}-{name.replace(' ', '-')}-{seed}.safetensors"
-        told = f"{self.label}: {name}, seed {seed}"
-        self.counter.say(told)
-        result = train_encoded(
-            self.recipe,
-            contract,
-            parts,
-            seed=seed,
-            checkpoint=path or None,
-            identity={"data": self.dataset.digest, "split": self.label, "variant": name},
-            on_epoch=lambda epoch: self.counter.epoch(epoch, told),
-        )
-        self.counter.finish(told)
-        return result
+    def scored(self, results: Sequence[TrainResult]) -> Scored:
+        """The test rows with everybody's scores."""
+        scores = {
+            lift.ITEM_MEAN: baselines.item_mean(self.parts)[None],
+            lift.LOGISTIC: baselines.logistic_regression(self.parts)[None],
+        }
+        for name, each in self.by_variant(results).items():
+            scores[name] = np.stack([result.test_scores for result in each])
+        return _scored(self.parts, self.captions, scores)
+
+
+def _folds(
+    recipe: Recipe,
+    dataset: Dataset,
+    captions: Tokens,
+    tokenizer: CaptionTokenizer,
+    words: Mapping[str, Sequence[str]] | None,
+    checkpoints: Path | None,
+) -> list[_Fold]:
+    return [
+        _fold(recipe, dataset, choice, number, captions, tokenizer, words, checkpoints)
+        for choice in recipe.splits
+        for number in choice.folds
+    ]
+
+
+def _fold(
+    recipe: Recipe,
+    dataset: Dataset,
+    choice: SplitChoice,
+    number: int,
+    captions: Tokens,
+    tokenizer: CaptionTokenizer,
+    words: Mapping[str, Sequence[str]] | None,
+    checkpoints: Path | None,
+) -> _Fold:
+    part = split(dataset, choice.name, seed=choice.seed, fold=number)
+    contract = split_contract(recipe, dataset, part, tokenizer)
+    variants: dict[str, Tokens | None] = {lift.WITHOUT: None, lift.WITH: captions}
+    if choice.reference and words is not None:
+        variants[lift.REFERENCE] = word_ids(words)
+    jobs: list[Job] = []
+    encoded = {
+        name: encode_split(dataset, part, contract if tokens else contract.without_caption(), tokens)
+        for name, tokens in variants.items()
+    }
+    for name, tokens in variants.items():
+        for seed in recipe.seeds:
+            label = f"{choice.name} {number}, {name}, seed {seed}"
+            jobs.append(
+                Job(
+                    label=label,
+                    recipe=recipe,
+                    contract=contract if tokens else contract.without_caption(),
+                    parts=encoded[name],
+                    seed=seed,
+                    checkpoint=checkpoints
+                    and checkpoints / f"{label.replace(', ', '-').replace(' ', '-')}.safetensors",
+                    identity={"data": dataset.digest, "run": label, "captions": _digest(tokens)},
+                )
+            )
+    sizes = (len(part.train), len(part.valid), len(part.test))
+    return _Fold(choice, tuple(variants), encoded[lift.WITHOUT], captions, sizes, tuple(jobs))
 
 
 class _Counter:
     """Counts finished training runs and tells."""
 
-    def __init__(self, recipe: Recipe, variants: int, tell: Callable[[Progress], None]) -> None:
-        self._tell, self._done = tell, 0
-        self._total = sum(len(choice.folds) for choice in recipe.splits) * variants * len(recipe.seeds)
+    def __init__(self, total: int, tell: Callable[[Progress], None]) -> None:
+        self._total, self._tell, self._done = total, tell, 0
+        tell(Progress(0, total, "training"))
 
-    def say(self, doing: str) -> None:
-        self._tell(Progress(self._done, self._total, doing))
+    def epoch(self, job: Job, epoch: Epoch) -> None:
+        self._tell(Progress(self._done + min(0.95, epoch.number / epoch.epochs), self._total, job.label))
 
-    def epoch(self, epoch: Epoch, doing: str) -> None:
-        self._tell(Progress(self._done + min(0.95, epoch.number / epoch.epochs), self._total, doing))
-
-    def finish(self, doing: str) -> None:
+    def finish(self, job: Job) -> None:
         self._done += 1
-        self.say(doing)
+        self._tell(Progress(self._done, self._total, job.label))
 
 
-def _test_rows(parts: Parts, captions: Tokens, scores: Mapping[str, Any]) -> Scored:
+def _digest(tokens: Tokens | None) -> str | None:
+    """Of captions, so that a run never goes on with others than it began with."""
+    if tokens is None:
+        return None
+    digest = hashlib.sha256()
+    for item in sorted(tokens):
+        digest.update(f"{item}\0{tokens[item].tolist()}\n".encode())
+    return digest.hexdigest()
+
+
+def _scored(parts: Parts, captions: Tokens, scores: Mapping[str, Any]) -> Scored:
     test = parts.test
     names, counts = np.unique(parts.train.items.astype(str), return_counts=True)
     seen = dict(zip(names.tolist(), counts.tolist(), strict=True))
@@ -222,20 +248,34 @@ def _test_rows(parts: Parts, captions: Tokens, scores: Mapping[str, Any]) -> Sco
     )
 
 
-def _report(recipe: Recipe, choice: SplitChoice, rows: Scored, sizes: Sequence[int], seconds: float) -> SplitReport:
+def _reports(recipe: Recipe, folds: Sequence[_Fold], results: Sequence[TrainResult]) -> Iterator[SplitReport]:
+    """A report per split, the test rows of its folds put together."""
+    at = 0
+    for choice in recipe.splits:
+        mine = [fold for fold in folds if fold.choice is choice]
+        scored = []
+        for fold in mine:
+            scored.append(fold.scored(results[at : at + len(fold.jobs)]))
+            at += len(fold.jobs)
+        yield _report(
+            recipe, choice, Scored.joined(scored), [sum(sizes) for sizes in zip(*(f.sizes for f in mine), strict=True)]
+        )
+
+
+def _report(recipe: Recipe, choice: SplitChoice, rows: Scored, sizes: Sequence[int]) -> SplitReport:
     resampled: lift.Cluster = "items" if choice.name == "new_items" else "users"
-    reference = (
-        lift.gain(rows, resampled, recipe.bootstrap, variant=lift.REFERENCE) if lift.REFERENCE in rows.scores else None
-    )
+    whole = lift.gain(rows, resampled, recipe.bootstrap)
+    reference = None
+    if lift.REFERENCE in rows.scores:
+        reference = lift.gain(rows, resampled, recipe.bootstrap, variant=lift.REFERENCE)
     return SplitReport(
         split=choice.name,
         train_rows=sizes[0],
         valid_rows=sizes[1],
         test_rows=sizes[2],
-        train_seconds=seconds,
         resampled=resampled,
         rows=lift.table(rows),
-        lift=lift.gain(rows, resampled, recipe.bootstrap),
+        lift=whole,
         reference_lift=reference,
-        slices=lift.slices(rows, resampled, recipe.bootstrap, recipe.cold_below),
+        slices=lift.slices(rows, resampled, recipe.bootstrap, recipe.cold_below, whole),
     )

@@ -19,7 +19,7 @@ hide:
   - {share: 0.2, features: [item_id, popularity]}
   - {share: 0.1, features: [user_id, activity]}
 seeds: [1, 2]
-splits: [{name: within_user}, {name: new_items, folds: [0, 1]}]
+splits: [{name: within_user, reference: true}, {name: new_items, folds: [0, 1], reference: true}]
 bootstrap: {resamples: 200}
 """
 

@@ -1,17 +1,21 @@
 """The lift on synthetic data with a planted one, and everything that the report promises."""
 
 import json
+import multiprocessing
+from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from models.bundle import read_bundle
 from training import lift
 from training.data.splits import split
 from training.data.synthetic import generate
 from training.lift import Scored
+from training.loop import TrainingError
 from training.metrics import auc
-from training.recipe import BootstrapSettings, parse_recipe
+from training.recipe import BootstrapSettings, SplitChoice, parse_recipe
 from training.run import measure_lift, word_ids, write_bundles
 
 
@@ -73,7 +77,7 @@ def test_the_difference_is_that_of_the_rows_in_the_table(measured):
 def test_progress_reaches_the_number_of_runs_and_never_falls(told, measured, recipe):
     total = 3 * 3 * 2  # one fold and two folds, three variants, two seeds
     assert told[-1].done == told[-1].total == total
-    assert all(before.done <= after.done for before, after in zip(told, told[1:], strict=False))
+    assert all(before.done <= after.done for before, after in pairwise(told))
 
 
 def test_the_report_goes_through_json(measured):
@@ -103,7 +107,7 @@ def test_bundles_hold_the_models_their_contracts_and_the_report(measured, tokeni
 
 
 def test_unfinished_measuring_goes_on_where_it_stopped(recipe, synthetic, captions, tokenizer, tmp_path, measured):
-    small = recipe.model_copy(update={"splits": recipe.splits[:1], "reference": False})
+    small = recipe.model_copy(update={"splits": (SplitChoice(name="within_user"),)})
     first = measure_lift(small, synthetic.dataset, captions, tokenizer, checkpoints=tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
     epochs = []
@@ -115,6 +119,26 @@ def test_unfinished_measuring_goes_on_where_it_stopped(recipe, synthetic, captio
     assert rows[0] == rows[1] == rows[2][:4]
 
 
+def test_workers_change_the_time_and_not_one_bit(recipe, synthetic, captions, tokenizer, measured):
+    small = recipe.model_copy(update={"splits": (SplitChoice(name="within_user"),), "workers": 2})
+    told = []
+    beside = measure_lift(small, synthetic.dataset, captions, tokenizer, on_progress=told.append)
+    assert beside.report.splits[0].rows == measured.report.splits[0].rows[:4]
+    assert [progress.done for progress in told] == [0, 1, 2, 3, 4]
+    for name, result in beside.served.items():
+        weights, expected = result.model.state_dict(), measured.served[name].model.state_dict()
+        assert weights.keys() == expected.keys()
+        assert all(torch.equal(weights[key], expected[key]) for key in weights)
+
+
+def test_a_failing_worker_ends_the_measuring_and_every_worker(recipe, synthetic, captions, tokenizer):
+    wild = recipe.training.model_copy(update={"learning_rate": 1e20})
+    broken = recipe.model_copy(update={"workers": 2, "training": wild})
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        measure_lift(broken, synthetic.dataset, captions, tokenizer)
+    assert multiprocessing.active_children() == []
+
+
 PLANTED = """
 name: planted
 ranker: {architecture: dcn, embedding: {size: 8}, deep: [16], dropout: 0.1}
@@ -122,7 +146,6 @@ training: {batch_size: 512, epochs: 12, patience: 3, learning_rate: 0.01, thread
 caption: {max_tokens: 16, buckets: 2000}
 hide: [{share: 0.2, features: [item_id, popularity]}]
 splits: [{name: new_items}]
-reference: false
 """
 
 
