@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serving.captioner.settings import CaptionerSettings, MachineSettings
-from serving.captioner.warden import MARK, warden
+from serving.captioner.warden import MARK, end, started, warden
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
+logger = logging.getLogger(__name__)
 FAILED, USAGE, PORT_IN_USE = 1, 2, 3
 APPLICATION = "captioner"
+# Ray gives its daemons 30 seconds, a number written into its code, and a busy machine may need more.
+_ATTEMPTS = 3
 _LOOPBACK = "127.0.0.1"
 # Ray adds `/session_<date>_<pid>/sockets/plasma_store` (62 bytes) and a socket's path has at most 107.
 _MAX_TEMP_DIR = 107 - 64
@@ -102,26 +105,43 @@ def ray_run(chosen: str | None) -> Iterator[Path]:
 
 
 def start_ray(machine: MachineSettings, settings: CaptionerSettings, folder: Path) -> None:
-    """Start Ray with room for every replica that the settings allow, and Serve's HTTP proxy."""
-    import ray
+    """Start Ray with room for every replica that the settings allow, and Serve's HTTP proxy.
+
+    Raises:
+        StartError: Ray did not start.
+    """
     from ray import serve
 
     cpus = settings.model_cpus * settings.max_replicas + settings.ingress_cpus * settings.ingress_replicas
-    ray.init(
-        address="local",
-        num_cpus=math.ceil(cpus),
-        object_store_memory=machine.object_store_bytes,
-        include_dashboard=False,
-        log_to_driver=True,
-        logging_level="WARNING",
-        _temp_dir=str(folder),
-        _node_ip_address=_LOOPBACK,
-    )
+    _init_ray(math.ceil(cpus), machine.object_store_bytes, folder)
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": machine.host, "port": machine.port},
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
+
+
+def _init_ray(cpus: int, object_store_bytes: int, folder: Path) -> None:
+    import ray
+
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                object_store_memory=object_store_bytes,
+                include_dashboard=False,
+                log_to_driver=True,
+                logging_level="WARNING",
+                _temp_dir=str(folder),
+                _node_ip_address=_LOOPBACK,
+            )
+            return
+        except Exception as error:  # Ray raises nothing more specific when a daemon is late
+            if not attempts_left:
+                raise StartError(f"Ray did not start ({_ATTEMPTS} attempts): {error}", FAILED) from error
+            logger.warning("Ray did not start, trying again: %s", error)
+            end(os.environ[MARK], folder, started(os.getpid()), frozenset({os.getpid()}))
 
 
 def deploy(application: Application) -> None:

@@ -1,14 +1,16 @@
 """A small process that outlives the server just long enough to clean up after it, however it ended.
 
-Ray's own processes notice the death of the one that started them, but not all of them do (after a SIGKILL
-its two agents stay). The warden holds the other end of a pipe to the server; when that closes it ends every
-process of the run. They are known by a mark in the environment that they inherit, or, as some overwrite
-theirs with a process title, by the files that they hold open in the run's own folder. Linux only (/proc).
+Ray's own processes notice the death of the one that started them, but not all of them do (after a SIGKILL its two
+agents stay). The warden holds the other end of a pipe to the server; when that closes it ends every process of the
+run. They are known by a mark in the environment that they inherit. A process title can overwrite that, so a process
+is also known by writing to a file in the run's own folder, if it is younger than the warden, as all of the run are.
+Somebody who reads a log there or looks around is no part of the run. Linux only (/proc).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,33 +52,54 @@ def warden(folder: Path, remove: bool) -> Iterator[str]:
         process.communicate(timeout=4 * _PATIENCE_S)
 
 
-def of_run(mark: str, folder: Path, spared: frozenset[int] = frozenset()) -> list[int]:
-    """Ids of this run's processes: they carry the mark or hold a file in the folder open."""
-    processes = (int(entry.name) for entry in Path("/proc").glob("[0-9]*"))
-    return [number for number in processes if number not in spared and _belongs(number, mark, folder)]
+def of_run(mark: str, folder: Path, since: int = 0, spared: frozenset[int] = frozenset()) -> list[int]:
+    """Ids of this run's processes.
+
+    Args:
+        mark: the value of `MARK` in their environment.
+        folder: the run's folder; who writes to a file in it belongs to the run.
+        since: `started` of the oldest process that may be known by its files.
+        spared: ids that are left out.
+    """
+    numbers = (int(entry.name) for entry in Path("/proc").glob("[0-9]*"))
+    return [number for number in numbers if number not in spared and _belongs(number, mark, folder, since)]
 
 
-def _belongs(number: int, mark: str, folder: Path) -> bool:
+def started(number: int) -> int:
+    """When a process was started, in clock ticks since the machine's start.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    return int(Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[19])
+
+
+def _belongs(number: int, mark: str, folder: Path, since: int) -> bool:
     process = Path(f"/proc/{number}")
     try:
         if f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
             return True
-        return any(_target(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
+        if started(number) < since:
+            return False
+        return any(_writes(process, file.name, folder) for file in (process / "fd").iterdir())
     except OSError:
         return False  # it has ended meanwhile, or it is another user's
 
 
-def _target(file: Path) -> str:
+def _writes(process: Path, descriptor: str, folder: Path) -> bool:
     try:
-        return os.readlink(file)
-    except FileNotFoundError:
-        return ""  # closed meanwhile
+        if not os.readlink(process / "fd" / descriptor).startswith(f"{folder}/"):
+            return False
+        flags = re.search(r"^flags:\s*(\d+)", (process / "fdinfo" / descriptor).read_text(), re.MULTILINE)
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # closed meanwhile
+    return flags is not None and int(flags[1], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
-def end(mark: str, folder: Path, spared: frozenset[int]) -> None:
+def end(mark: str, folder: Path, since: int, spared: frozenset[int]) -> None:
     """Kill all processes of the run; again, for those that were being started meanwhile."""
     deadline = time.monotonic() + _PATIENCE_S
-    while (left := of_run(mark, folder, spared)) and time.monotonic() < deadline:
+    while (left := of_run(mark, folder, since, spared)) and time.monotonic() < deadline:
         for number in left:
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
@@ -90,7 +113,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # somebody who ends all processes by name still gets a clean machine
     server = os.getppid()  # at a regular end it still runs, and has its logs open
     sys.stdin.buffer.read()
-    end(mark, folder, frozenset({server, os.getpid()}))
+    end(mark, folder, started(os.getpid()), frozenset({server, os.getpid()}))
     if fate == "remove":
         shutil.rmtree(folder, ignore_errors=True)  # a folder that stays is no reason to fail at the very end
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.captioner.warden import MARK, of_run, warden
+from serving.captioner.warden import MARK, of_run, started, warden
 
 # A server whose children outlive it: one carries the mark, one has lost it and holds a file of the run open.
 SERVER = f"""
@@ -57,6 +57,29 @@ def test_children_end_and_the_folder_goes_but_bystanders_stay(tmp_path: Path, en
     os.kill(bystander, 9)
     assert stayed
     assert (alive(one), alive(two), folder.exists()) == (False, False, False)
+
+
+@pytest.mark.parametrize("look", ["open('log')", "os.open('.', os.O_RDONLY)", "os.chdir('.')"])
+def test_somebody_who_reads_in_the_folder_is_no_part_of_the_run(tmp_path: Path, look: str) -> None:
+    (tmp_path / "log").touch()
+    program = f"import os, time; held = {look}; print('open', flush=True); time.sleep(60)"
+    with warden(tmp_path, remove=True) as mark:
+        reader = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE)
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        assert of_run(mark, tmp_path) == []
+    assert reader.poll() is None
+    assert not tmp_path.exists()
+    reader.kill()
+    reader.communicate()
+
+
+def test_a_writer_older_than_the_run_is_no_part_of_it(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w"):
+        assert of_run("no mark", tmp_path, since=started(os.getpid())) == [os.getpid()]
+        assert of_run("no mark", tmp_path, since=started(os.getpid()) + 1) == []
+        with warden(tmp_path, remove=False):
+            pass  # it ends what belongs to the run; this process, older than it, is still here afterwards
 
 
 def test_a_folder_that_is_kept_stays(tmp_path: Path) -> None:
