@@ -40,13 +40,14 @@ def demo(
 
 def _show(output: Output, result: DemoResult) -> None:
     show_lift(output, result.lift)
-    for ranked in result.ranked:
+    for panel in result.panels:
         rows = [
-            (entry["rank"], entry["item_id"], f"{entry['score']:.4f}", f"{ranked.scores_without[entry['item_id']]:.4f}")
-            for entry in ranked.answer["ranking"][:5]
+            (film.rank, film.title, film.caption, f"{film.score:.4f}", f"{film.score_without:.4f}", film.rank_without)
+            for film in panel.ranking[:5]
         ]
-        columns = ("rank", "film", "with captions", "without")
-        output.out.print(table(f"User {ranked.question.user_id}, the first five", columns, rows, columns))
+        columns = ("rank", "film", "caption", "with captions", "without", "rank without")
+        right = ("rank", "with captions", "without", "rank without")
+        output.out.print(table(f"User {panel.user_id}, the first five", columns, rows, right))
     output.out.print("\nRepeat it (first: make up):\n")
     for text in result.calls.values():
         output.out.print(text + "\n", markup=False, soft_wrap=True)

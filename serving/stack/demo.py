@@ -9,7 +9,7 @@ from serving.stack import calls, services, showcase
 from serving.stack.foreground import foreground
 from serving.stack.layout import Layout
 from serving.stack.lift_view import SplitView, views
-from serving.stack.page import DemoPage
+from serving.stack.page import DemoPage, UserPanel
 from serving.stack.pipeline import Report, Say
 from serving.stack.ports import HOST, Ports
 from serving.stack.prepared import Prepared, prepare
@@ -26,6 +26,7 @@ class DemoResult:
     prepared: Prepared
     lift: list[SplitView]
     ranked: list[Ranked]
+    panels: list[UserPanel]
     calls: Mapping[str, str]
     logs: Mapping[str, str]
     facts: Mapping[str, str]
@@ -63,8 +64,9 @@ def _result(
     lift = views(made.lift)
     captions = made.captioned.captions
     facts = _facts(made, ranked, seconds)
+    panels = [showcase.panel(made.catalogue, captions, made.bundles[RANKER], each) for each in ranked]
     page = DemoPage(
-        users=[showcase.panel(made.catalogue, captions, made.bundles[RANKER], each) for each in ranked],
+        users=panels,
         lift=lift,
         facts=facts,
         calls={"First, start the stack": "make up", **texts},
@@ -72,7 +74,7 @@ def _result(
     )
     path = layout.demo / "index.html"
     page.write(path)
-    return DemoResult(path, made, lift, ranked, texts, logs, facts, seconds)
+    return DemoResult(path, made, lift, ranked, panels, texts, logs, facts, seconds)
 
 
 def _facts(made: Prepared, ranked: list[Ranked], seconds: Mapping[str, float]) -> dict[str, str]:
