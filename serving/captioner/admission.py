@@ -82,8 +82,8 @@ def admit(data: bytes, limits: Limits, field: str = "image") -> Admitted:
     """Decode one image of at most `limits.max_bytes` bytes into an upright RGB picture.
 
     A moving picture gives its first frame, transparency is laid on white, 16-bit grey is scaled to 8 bits,
-    EXIF orientation is applied, a picture longer than `max_side` is reduced (aspect ratio kept) and one
-    shorter than `min_side` is enlarged.
+    EXIF orientation is applied, metadata is dropped, a picture longer than `max_side` is reduced (aspect ratio
+    kept) and one shorter than `min_side` is enlarged.
 
     Args:
         data: the encoded image.
@@ -227,7 +227,14 @@ def _prepare(image: Image.Image, limits: Limits) -> Image.Image:
     picture = _to_rgb(_reduced(_eight_bits(image), limits.max_side))
     if upright is not None:
         picture = picture.transpose(upright)
-    return _enlarged(picture, limits.min_side)
+    return _bare(_enlarged(picture, limits.min_side))
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    # Without the file's metadata: whoever applies its EXIF orientation again would turn the picture twice.
+    bare = Image.new("RGB", image.size)
+    bare.paste(image)
+    return bare
 
 
 _TRANSPOSE = {

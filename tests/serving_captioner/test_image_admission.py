@@ -87,6 +87,12 @@ def test_exif_orientation_is_applied(good_pictures: Good) -> None:
     assert near(image.getpixel((35, 10)), (0, 0, 250), 12)
 
 
+def test_an_admitted_picture_has_no_metadata_that_could_turn_it_again(good_pictures: Good) -> None:
+    for name, data in good_pictures.items():
+        image = admit(data, LIMITS).image
+        assert (image.info, dict(image.getexif())) == ({}, {}), name
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_all_eight_orientations_agree_with_pillow(encode: Encode, orientation: int) -> None:
     from io import BytesIO
