@@ -121,8 +121,9 @@ def _bound(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError:
+    except OSError as cause:
         listener.close()
-        raise
+        message = f"cannot listen on {host}:{port}: {cause.strerror}; free the port or choose another --http_port"
+        raise OSError(message) from cause
     listener.set_inheritable(True)
     return listener

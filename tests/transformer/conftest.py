@@ -224,7 +224,7 @@ def wait_until(truth: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @contextmanager
 def running_transformer(
-    folder: Path, bundle: Path, store: Path, triton_port: int, *more: str, wait_ready: bool = True
+    folder: Path, bundle: Path, store: Path, triton_port: int, *more: str, last: Sequence[str] = ()
 ) -> Iterator[Running]:
     """The transformer as a process of its own; ended by SIGTERM."""
     http_port, grpc_port = free_port(), free_port()
@@ -244,11 +244,12 @@ def running_transformer(
     }
     argv = [sys.executable, "-m", "serving.transformer.run", *more]
     argv += [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
+    argv += last  # argparse takes the last of two
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, env={**os.environ})
     running = Running(http_port, grpc_port, process, log, store, missing)
     try:
-        wait_until(lambda: _answers(running, wait_ready), 40.0)
+        wait_until(lambda: _answers(running), 60.0)
         yield running
     finally:
         if process.poll() is None:
@@ -260,11 +261,11 @@ def running_transformer(
             process.wait()
 
 
-def _answers(running: Running, wait_ready: bool) -> bool:
+def _answers(running: Running) -> bool:
     if running.process.poll() is not None:
         raise AssertionError(f"the transformer ended: {running.log.read_text()[-3000:]}")
     try:
-        return running.ready() if wait_ready else httpx.get(f"{running.url}/v2/health/live").status_code == 200
+        return running.ready()
     except httpx.TransportError:
         return False
 

@@ -243,6 +243,18 @@ def test_a_message_over_the_limit_is_refused_over_grpc(world: World) -> None:
         assert raised.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
 
 
+@pytest.mark.parametrize("taken", ["http_port", "grpc_port"])
+def test_a_port_in_use_is_named_and_not_shared(world: World, stack: Any, taken: str, tmp_path: Path) -> None:
+    port = str(getattr(world.transformer, taken))
+    bundle = world.transformer.process.args[world.transformer.process.args.index("--bundle") + 1]
+    more = (f"--{taken}", port)
+    with (
+        pytest.raises(AssertionError, match=f"cannot start: .*{port}"),
+        stack.running_transformer(tmp_path, bundle, world.store, world.command.grpc_port, last=more),
+    ):
+        pass
+
+
 def test_the_process_is_never_broken_by_any_of_this(world: World) -> None:
     assert world.transformer.process.poll() is None
     assert "Traceback" not in world.transformer.log.read_text()
