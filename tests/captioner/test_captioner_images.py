@@ -30,7 +30,7 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
-    ramp = Image.fromarray(np.linspace(0, 65535, 256).astype(np.uint16)[None, :])
+    ramp = Image.fromarray(np.linspace(0, 65535, 256).astype(np.uint16)[None, :].repeat(64, axis=0))
     shades = np.asarray(to_rgb(ramp, 1000))[0, :, 0]
     assert shades[0] == 0
     assert shades[-1] == 255

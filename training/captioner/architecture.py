@@ -96,11 +96,12 @@ def processor(tokenizer: Tokenizer) -> LlavaProcessor:
 def whiten_patches(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> None:
     """Start the patch embedding at the patches' principal components, each of unit variance.
 
-    A patch is 768 numbers of which the first few, the brightness of a quarter, carry nearly all the variance; an embedding that
-    starts at random sees little else for a long time. `pixels` is float32 [N, 3, S, S], a sample of training pictures.
+    A patch is 768 numbers, but the brightness of its parts carries nearly all their variance; an embedding that starts
+    at random sees little else for a long time. `pixels` is float32 [N, 3, S, S], a sample of training pictures.
     """
     embedding = model.model.vision_tower.embeddings.patch_embedding
-    patches = torch.nn.functional.unfold(pixels, PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1)  # [N * P, 3 * PATCH**2]
+    patches = torch.nn.functional.unfold(pixels, PATCH, stride=PATCH)  # [N, 3 * PATCH**2, P]
+    patches = patches.transpose(1, 2).flatten(0, 1)
     patches = patches - patches.mean(dim=0)
     variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
     width = embedding.out_channels

@@ -16,7 +16,7 @@ from training.captioner.grammar import caption
 from training.captioner.lookers import Lookers, labels
 from training.captioner.pictures import Pictures
 from training.captioner.team import Team
-from training.captioner.tokenizer import END, IMAGE, PAD
+from training.captioner.tokenizer import END, IMAGE, PAD, special_id
 
 Progress = Callable[[str, int, float], None]
 IGNORED = -100
@@ -47,7 +47,7 @@ class Texts:
 
 def make_texts(pictures: Pictures, tokenizer: Tokenizer, prompt: str) -> Texts:
     """Tokenize the captions as continuations of `prompt`, which holds one <image>."""
-    image, pad, end = (tokenizer.token_to_id(token) for token in (IMAGE, PAD, END))
+    image, pad, end = (special_id(tokenizer, token) for token in (IMAGE, PAD, END))
     head = tokenizer.encode(prompt).ids
     at = head.index(image)
     texts = [caption(scene) for scene in pictures.scenes]
@@ -70,7 +70,8 @@ def see(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Ten
     hidden = tower.pre_layrnorm(tower.embeddings(pixels))
     for layer in tower.encoder.layers[: model.config.vision_feature_layer + 1]:
         hidden = layer(hidden, attention_mask=None)
-    return hidden[:, 1:]
+    patches: torch.Tensor = hidden[:, 1:]
+    return patches
 
 
 def speak(
@@ -103,7 +104,7 @@ def train(
 ) -> None:
     """Train `model` in place: the vision tower for `look_steps` on attributes, the rest for `speak_steps` on captions.
 
-    The same seed, pictures, schedule and number of threads give the same weights on one machine.
+    The same seed, pictures, schedule and size of team give the same weights on one machine.
     """
     torch.manual_seed(seed)
     lookers = Lookers(model.config.vision_config.hidden_size)
@@ -131,7 +132,7 @@ def train(
 
 
 def _shifted(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The batch moved by up to SHIFT pixels, and a little brighter or darker picture by picture: uint8 like `pixels`."""
+    """The batch moved by up to SHIFT pixels, each picture a little brighter or darker: uint8 like `pixels`."""
     down, right = torch.randint(-SHIFT, SHIFT + 1, (2,), generator=generator).tolist()
     gain = 0.9 + 0.2 * torch.rand(len(pixels), 1, 1, 1, generator=generator)
     moved = pixels.roll((down, right), dims=(1, 2)).float() * gain
@@ -146,7 +147,7 @@ def _batches(count: int, size: int, seed: int) -> Iterator[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(count, generator=generator)
-        yield from order[: count - count % size].split(size)
+        yield from torch.split(order[: count - count % size], size)
 
 
 def _run(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from training.captioner.render import render
@@ -26,7 +27,7 @@ CHUNK = 250
 class Pictures:
     """`pixels` uint8 [N, SIDE, SIDE, 3] and the N scenes that they show."""
 
-    pixels: np.ndarray
+    pixels: NDArray[np.uint8]
     scenes: tuple[Scene, ...]
 
 
@@ -47,7 +48,7 @@ def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-def shrink(image: Image.Image) -> np.ndarray:
+def shrink(image: Image.Image) -> NDArray[np.uint8]:
     """The image processor's resize of a square RGB picture: uint8 [SIDE, SIDE, 3]."""
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.uint8)
 
@@ -68,7 +69,7 @@ def make_pictures(seed: int, count: int, workers: int, progress: Callable[[int],
     return Pictures(pixels, tuple(scenes))
 
 
-def _chunks(spans: list[tuple[int, int]], workers: int) -> Iterator[tuple[np.ndarray, list[Scene]]]:
+def _chunks(spans: list[tuple[int, int]], workers: int) -> Iterator[tuple[NDArray[np.uint8], list[Scene]]]:
     if workers <= 1:
         yield from map(_chunk, spans)
         return
@@ -76,7 +77,7 @@ def _chunks(spans: list[tuple[int, int]], workers: int) -> Iterator[tuple[np.nda
         yield from pool.imap(_chunk, spans)
 
 
-def _chunk(span: tuple[int, int]) -> tuple[np.ndarray, list[Scene]]:
+def _chunk(span: tuple[int, int]) -> tuple[NDArray[np.uint8], list[Scene]]:
     first, count = span
     made = [picture(first + i) for i in range(count)]
     return np.stack([shrink(image) for _, image in made]), [scene for scene, _ in made]

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from training.captioner.backdrops import backdrop, rain
@@ -129,7 +130,7 @@ def _texture(image: Image.Image, texture: str, rng: random.Random) -> Image.Imag
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def _scratched(pixels: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+def _scratched(pixels: NDArray[np.float32], noise: np.random.Generator) -> NDArray[np.float32]:
     size = pixels.shape[0]
     image = Image.fromarray(pixels.astype(np.uint8))
     draw = ImageDraw.Draw(image)

@@ -31,7 +31,7 @@ class Team:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         flat /= self.size
-        parts = flat.split([gradient.numel() for gradient in gradients])
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, mean in zip(gradients, parts, strict=True):
             gradient.copy_(mean.view_as(gradient))
 
@@ -42,7 +42,9 @@ def gather(size: int, work: Callable[[Team, Any], None], job: Any, meeting: Path
     `work` is a module's function and `job` is picklable, for the processes are started afresh. A failure in one ends
     all.
     """
-    mp.spawn(_member, args=(size, work, job, meeting), nprocs=size)
+    mp.spawn(  # type: ignore[attr-defined,no-untyped-call]
+        _member, args=(size, work, job, meeting), nprocs=size
+    )
 
 
 def _member(rank: int, size: int, work: Callable[[Team, Any], None], job: Any, meeting: Path) -> None:

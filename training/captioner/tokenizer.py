@@ -4,6 +4,7 @@ import json
 import random
 import string
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from tokenizers import (
     AddedToken,
@@ -57,17 +58,28 @@ def train_tokenizer(seed: int, vocabulary: int = 1000) -> Tokenizer:
     return _assemble(json.loads(learner.to_str())["model"])
 
 
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that the tokenizer must have.
+
+    Raises:
+        KeyError: it has none.
+    """
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise KeyError(f"token {token!r} is not in the tokenizer's {tokenizer.get_vocab_size()} tokens")
+    return int(found)
+
+
 def _normalizer() -> normalizers.Normalizer:
     return normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
 
 
-def _assemble(model: dict[str, object]) -> Tokenizer:
+def _assemble(model: dict[str, Any]) -> Tokenizer:
     """The learned vocabulary and merges in the form of llama-2's tokenizer.json, with llava-hf's added tokens."""
-    vocabulary, merges = model["vocab"], model["merges"]
 
     bpe = models.BPE(
-        vocab=vocabulary,
-        merges=[(left, right) for left, right in merges],
+        vocab=model["vocab"],
+        merges=[(left, right) for left, right in model["merges"]],
         unk_token=UNKNOWN,
         byte_fallback=True,
         fuse_unk=True,
