@@ -85,7 +85,8 @@ def render_posters(
         films: item_id, title, year (int or None), genres (tuple of str), as `movielens.load` gives them.
         size: pixels of each side.
         progress: called with (films done, films in all) after each film.
-        workers: processes that render; 1 renders in this one.
+        workers: processes that render while this one writes; 1 renders here. With more, a script needs the
+            usual `if __name__ == "__main__"`, since they are spawned.
         render: (genres, year, title, size=) -> PIL image; `training.data.posters.render_poster` when not
             given.
 
@@ -129,7 +130,7 @@ class _Renderer:
             where = f"the poster of film {film.item_id} ({film.title!r}) cannot be rendered"
             raise PosterError(f"{where}: {error}; correct its genres, year or title") from error
         out = io.BytesIO()
-        image.save(out, format="PNG")
+        image.save(out, format="PNG", compress_level=3)  # twice as fast as the default, 5 % larger
         return out.getvalue()
 
     def digest(self) -> str:
