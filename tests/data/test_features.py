@@ -246,8 +246,6 @@ def test_a_request_with_the_stores_values_gives_the_bytes_of_a_held_out_row(
 
 
 def test_the_tokenizers_digest_stands_in_the_contract(films_and_ratings: movielens.MovieLens, split: Split) -> None:
-    if not TOKENIZER.exists():
-        pytest.skip("the tiny captioner's tokenizer has not been made")
     tokenizer = CaptionTokenizer.from_file(TOKENIZER)
     contract = features.contract(films_and_ratings.dataset, tokenizer, split)
     assert contract.caption is not None
