@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from transformers import LlavaProcessor
+
 from models.captioner.caption import Caption
 from models.captioner.presets import TINY
 from models.captioner.source import verify, weights_digest
-from tokenizers import Tokenizer
 from training.captioner import run
 from training.captioner.architecture import new_model, whiten_patches
 from training.captioner.evaluate import Confusion, measure
@@ -20,7 +22,6 @@ from training.captioner.loop import Schedule, make_texts, normalise, train
 from training.captioner.pictures import Pictures, cached_pictures, make_pictures
 from training.captioner.scene import ATTRIBUTES, COLOURS, KINDS, Scene, sample_scene
 from training.captioner.team import Team
-from transformers import LlavaProcessor
 
 SCENE = Scene("horse", "red", 1, "left", "sword", "meadow", "day", "poster", "clean", "colour", None)
 
@@ -110,7 +111,7 @@ def test_training_is_decided_by_its_seed_and_lowers_the_loss(pictures: Pictures,
     def trained(seed: int) -> tuple[torch.Tensor, list[float]]:
         model = new_model(tokenizer, seed)
         losses: list[float] = []
-        schedule = Schedule(look_steps=2, speak_steps=12, batch=8, learning_rate=2e-3)
+        schedule = Schedule(look_steps=2, speak_steps=8, batch=8, learning_rate=2e-3)
         train(model, pictures, texts, schedule, seed, Team(), lambda stage, step, loss: losses.append(loss))
         return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]), losses
 
