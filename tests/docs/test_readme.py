@@ -16,6 +16,12 @@ DOCUMENTS = sorted(
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.fixture(scope="module")
+def help_text() -> str:
+    command = [sys.executable, "-m", "serving.cli.main", "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
 def test_documents_are_found() -> None:
     assert len(DOCUMENTS) >= 10
 
@@ -29,15 +35,12 @@ def test_links_lead_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_make_commands_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    spoken = set(re.findall(r"(?:`|^\$ |^)make ([a-z-]+)", document.read_text(), re.MULTILINE))
+    spoken = set(re.findall(r"(?:`|^\$ )make ([a-z-]+)", document.read_text(), re.MULTILINE))
     assert spoken <= targets
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_sightline_commands_exist(document: Path) -> None:
-    help_text = subprocess.run(
-        [sys.executable, "-m", "serving.cli.main", "--help"], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
+def test_sightline_commands_exist(document: Path, help_text: str) -> None:
     spoken = set(re.findall(r"(?:`|^\$ |^)(?:\.venv/bin/)?sightline ([a-z]+)", document.read_text(), re.MULTILINE))
     assert {word for word in spoken if not re.search(rf"\b{word}\b", help_text)} == set()
 
