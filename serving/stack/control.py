@@ -16,6 +16,8 @@ from serving.stack.ports import Ports
 from serving.stack.service import ended
 
 _DOWN_SECONDS = 90.0
+_started: list[subprocess.Popen[bytes]] = []
+"""The supervisors that this process has started: they live on, and are reaped here once they have ended."""
 
 
 def up(
@@ -32,6 +34,7 @@ def up(
     clear_remains(layout.run)
     ports.require_free()
     daemon = _spawn(layout, ports)
+    _started.append(daemon)
     try:
         return _wait_ready(layout, daemon, progress, sleep)
     except BaseException:
@@ -63,6 +66,9 @@ def down(layout: Layout, sleep: Callable[[float], None] = time.sleep) -> bool:
             deadline += _DOWN_SECONDS
         sleep(0.1)
     clear_remains(layout.run)
+    for daemon in [each for each in _started if each.pid == state.pid]:
+        daemon.wait(_DOWN_SECONDS)
+        _started.remove(daemon)
     return True
 
 

@@ -18,7 +18,6 @@ RECIPE = """
 name: movielens
 training: {batch_size: 8192, epochs: 1, threads: 2}
 seeds: [1]
-reference: false
 bootstrap: {resamples: 100}
 """
 

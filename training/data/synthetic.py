@@ -1,13 +1,12 @@
 """Made-up interactions in which what captions are worth is known, because it was put there.
 
-A user u of segment g sees an item i whose caption names a colour, a thing, a place and a manner. With
-probability `sigmoid(BIAS + a_u + b_i + strength * t[g, caption_i])` the label is 1: a_u and b_i are normal
-effects of the ids, t is what the segment likes (mean 0 and variance 1 over captions). Who sees what is
-independent of all of these.
+A user u of segment g sees an item i whose caption names a colour, a thing, a place and a manner. With probability
+`sigmoid(BIAS + a_u + b_i + strength * t[g, caption_i])` the label is 1: a_u and b_i are normal effects of the ids, t is
+what the segment likes (mean 0 and variance 1 over captions). Who sees what is independent of all of these.
 
-The lift is defined for an item without history, whose id says nothing: the best predictor then knows a_u, g
-and the caption, or a_u and g alone. (Of an item with history the id alone can tell everything in the end, as
-it determines the caption: no lift is promised there.)
+The lift is defined for an item without history, whose id says nothing: the best predictor then knows a_u, g and the
+caption, or a_u and g alone. (Of an item with history the id alone can tell everything in the end, as it determines the
+caption: no lift is promised there.)
 """
 
 import itertools
