@@ -55,7 +55,7 @@ def down(layout: Layout, sleep: Callable[[float], None] = time.sleep) -> bool:
     """
     state = read_state(layout.run)
     if not is_held(layout.run):
-        return bool(clear_remains(layout.run))
+        return clear_remains(layout.run)
     if state is None:
         raise StackError(f"a stack is just starting in {layout.run}; try again in a few seconds")
     os.kill(state.pid, signal.SIGTERM)
@@ -65,25 +65,30 @@ def down(layout: Layout, sleep: Callable[[float], None] = time.sleep) -> bool:
             os.kill(state.pid, signal.SIGKILL)
             deadline += _DOWN_SECONDS
         sleep(0.1)
+    _reap(state.pid)
     clear_remains(layout.run)
-    for daemon in [each for each in _started if each.pid == state.pid]:
-        daemon.wait(_DOWN_SECONDS)
-        _started.remove(daemon)
     return True
 
 
-def clear_remains(run: Path) -> list[int]:
+def clear_remains(run: Path) -> bool:
     """End what a stack left whose supervisor was killed, and forget its state.
 
     Returns:
-        The process ids that had to be ended.
+        False when no stack had left anything.
     """
     state = read_state(run)
     if state is None:
-        return []
-    ended_pids = end_marked(state.token)
+        return False
+    end_marked(state.token)
+    _reap(state.pid)
     remove_state(run)
-    return ended_pids
+    return True
+
+
+def _reap(pid: int) -> None:
+    for daemon in [each for each in _started if each.pid == pid]:
+        daemon.wait(_DOWN_SECONDS)
+        _started.remove(daemon)
 
 
 def _spawn(layout: Layout, ports: Ports) -> subprocess.Popen[bytes]:

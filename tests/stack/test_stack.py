@@ -19,7 +19,7 @@ from serving.items.lmdb_store import LmdbStore
 from serving.stack import ask, calls, control, prepared, showcase
 from serving.stack.errors import StackError
 from serving.stack.layout import Layout
-from serving.stack.lock import StackBusyError, read_state
+from serving.stack.lock import StackBusyError, is_held, read_state
 from serving.stack.orphans import marked
 from serving.stack.ports import HOST, free_ports
 from serving.stack.services import ABLATION, RANKER, bundle_path
@@ -110,12 +110,13 @@ def test_a_port_in_use_is_refused_before_anything_starts(running: Running, small
     assert not (tmp_path / "run" / "stack.json").exists()
 
 
-def test_down_leaves_no_process_even_when_the_supervisor_was_killed(small: Small, tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
-    for name in ("bundles", "store", "triton"):
-        (tmp_path / name).symlink_to(small.layout.root / name)
-    state = control.up(layout, free_ports(), lambda text: None)
+def test_down_leaves_no_process_even_when_the_supervisor_was_killed(running: Running) -> None:
+    """The last test of the running stack: it ends it."""
+    layout = running.layout
+    state = read_state(layout.run)
+    assert state is not None
     os.kill(state.pid, signal.SIGKILL)
+    assert eventually(lambda: not is_held(layout.run))
     assert control.down(layout)
     assert marked(state.token) == []
     assert read_state(layout.run) is None
