@@ -11,9 +11,8 @@ import typer
 from serving.captioner.client import CaptionClient, CaptionError, CaptionResult
 from serving.cli.context import Context, of
 from serving.cli.output import table
-from serving.stack.captioning import caption_items
 from serving.stack.errors import StackError
-from serving.stack.lock import read_state
+from serving.stack.lock import ready_state
 from serving.stack.ports import HOST
 
 
@@ -32,7 +31,8 @@ def caption(
     given = of(context)
     if bool(images) == (dataset is not None):
         raise typer.BadParameter("give image files, or --dataset FOLDER, one of the two")
-    address = url or running(given)
+    state = ready_state(given.layout.run)
+    address = url or (f"http://{HOST}:{state.ports['captioner']}" if state else None)
     if dataset is not None:
         _catalogue(given, dataset, address)
         return
@@ -43,12 +43,6 @@ def caption(
     given.output.answer([asdict(result) for result in results], table("Captions", ("image", "caption"), rows))
     if any(result.error for result in results):
         raise typer.Exit(1)
-
-
-def running(given: Context) -> str | None:
-    """The address of the running stack's captioner, or None."""
-    state = read_state(given.layout.run)
-    return f"http://{HOST}:{state.ports['captioner']}" if state and state.phase == "ready" else None
 
 
 def in_process(images: Sequence[tuple[str, bytes]], preset_name: str) -> list[CaptionResult]:
@@ -76,25 +70,16 @@ def in_process(images: Sequence[tuple[str, bytes]], preset_name: str) -> list[Ca
 
 
 def _catalogue(given: Context, folder: Path, address: str | None) -> None:
-    from models.items import UserRow
-    from serving.items.lmdb_store import LmdbStore
-    from serving.stack.pipeline import tokenizer
-    from training.data import features, splits, tables
+    from serving.stack import pipeline
+    from training.data import splits, tables
 
     if address is None:
         raise StackError("captioning a catalogue needs a running captioner: make up, or --url")
     dataset = tables.read(folder)
-    split = splits.within_user_time(dataset)
     ids = dataset.items[["item_id", "image"]].itertuples(index=False)
     images = {str(item): str(image) for item, image in ids if image}
-    rows = features.item_rows(dataset, split)
-    with LmdbStore.open(given.layout.store) as store, given.output.progress() as bars:
-        task = bars.add_task("captioning", total=len(images))
-        client = CaptionClient(address)
-        done = caption_items(
-            client, images, tokenizer(), store, rows, lambda n, of: bars.update(task, completed=n, total=of)
-        )
-        store.put_users(UserRow(user, values) for user, values in features.user_rows(dataset, split).items())
+    with given.output.steps() as report:
+        done = pipeline.caption(given.layout.store, address, dataset, splits.within_user_time(dataset), images, report)
     summary = {"captioned": len(done.captions), "refused": dict(done.refused), "store": str(given.layout.store)}
     shown = [("captioned", len(done.captions)), *done.refused.items()]
     given.output.answer(summary, table("Item store", ("item", "result"), shown))

@@ -42,8 +42,8 @@ def _show(output: Output, result: DemoResult) -> None:
     show_lift(output, result.lift)
     for panel in result.panels:
         rows = [
-            (film.rank, film.title, film.caption, f"{film.score:.4f}", f"{film.score_without:.4f}", film.rank_without)
-            for film in panel.ranking[:5]
+            (r.rank, r.film.title, r.film.caption, f"{r.score:.4f}", f"{r.score_without:.4f}", r.rank_without)
+            for r in panel.ranking[:5]
         ]
         columns = ("rank", "film", "caption", "with captions", "without", "rank without")
         right = ("rank", "with captions", "without", "rank without")

@@ -8,7 +8,7 @@ from serving.cli.context import of
 from serving.cli.output import table
 from serving.stack import ask
 from serving.stack.errors import StackError
-from serving.stack.lock import read_state
+from serving.stack.lock import ready_state
 from serving.stack.ports import HOST
 
 
@@ -22,8 +22,8 @@ def rank(
 ) -> None:
     """Rank candidates for a user through the transformer (V1 over REST)."""
     given = of(context)
-    state = read_state(given.layout.run)
-    if state is None or state.phase != "ready":
+    state = ready_state(given.layout.run)
+    if state is None:
         raise StackError(f"no stack is running on {given.layout.root}; start it: make up")
     told = {name: value for name, value in (("hour", hour), ("weekday", weekday)) if value is not None}
     question = ask.Question(user, [item.strip() for item in items.split(",")], told)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from serving.bench.captioning import CaptioningRow, measure_captioning
 from serving.bench.ranking import RankingRow, measure_ranking
 from serving.stack import prepared, services
-from serving.stack.captioning_bench import CaptioningRow, measure_captioning
 from serving.stack.foreground import foreground
 from serving.stack.layout import Layout
 from serving.stack.memory import proportional_mib

@@ -4,11 +4,9 @@
 """
 
 import argparse
-import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -16,9 +14,9 @@ from typing import NoReturn
 from serving.stack import services
 from serving.stack.errors import StackError
 from serving.stack.layout import Layout
-from serving.stack.lock import StackState, exclusive, remove_state, write_state
+from serving.stack.lock import exclusive, remove_state, starting_state, write_state
 from serving.stack.ports import Ports
-from serving.stack.supervisor import Supervisor, signals_held
+from serving.stack.supervisor import Supervisor
 
 
 def serve(layout: Layout, ports: Ports, stop: threading.Event) -> None:
@@ -27,30 +25,22 @@ def serve(layout: Layout, ports: Ports, stop: threading.Event) -> None:
     Raises:
         StackError: the stack is running already, or a server failed; the state then says the same.
     """
-    with exclusive(layout.run), Supervisor() as supervisor:
-        state = StackState(
-            pid=os.getpid(),
-            token=supervisor.token,
-            phase="starting",
-            started=time.time(),
-            ports=ports.as_dict(),
-        )
-        write_state(layout.run, state)
-        try:
-            supervisor.start(
-                services.triton(layout, ports),
-                services.transformer(layout, ports),
-                services.captioner(layout, ports),
-            )
-            state = state.model_copy(update={"phase": "ready", "pids": supervisor.pids()})
+    with exclusive(layout.run):
+        with Supervisor() as supervisor:
+            state = starting_state(supervisor.token, ports.as_dict())
             write_state(layout.run, state)
-            supervisor.watch(stop)
-        except StackError as error:
-            write_state(layout.run, state.model_copy(update={"phase": "failed", "message": str(error)}))
-            raise
-        finally:
-            with signals_held():
-                supervisor.stop()
+            try:
+                supervisor.start(
+                    services.triton(layout, ports),
+                    services.transformer(layout, ports),
+                    services.captioner(layout, ports),
+                )
+                state = state.model_copy(update={"phase": "ready", "pids": supervisor.pids()})
+                write_state(layout.run, state)
+                supervisor.watch(stop)
+            except StackError as error:
+                write_state(layout.run, state.model_copy(update={"phase": "failed", "message": str(error)}))
+                raise
         remove_state(layout.run)
 
 

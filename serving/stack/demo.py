@@ -64,9 +64,11 @@ def _result(
     lift = views(made.lift)
     captions = made.captioned.captions
     facts = _facts(made, ranked, seconds)
-    panels = [showcase.panel(made.catalogue, captions, made.bundles[RANKER], each) for each in ranked]
+    bundle, cold_below = made.bundles[RANKER], made.lift.cold_below
+    panels = [showcase.panel(made.catalogue, captions, bundle, each, cold_below) for each in ranked]
     page = DemoPage(
         users=panels,
+        cold_below=cold_below,
         lift=lift,
         facts=facts,
         calls={"First, start the stack": "make up", **texts},

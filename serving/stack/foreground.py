@@ -1,15 +1,13 @@
 """A stack that lives as long as a block of the calling process: what the demo and the measurements run in."""
 
-import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from serving.stack.control import clear_remains
 from serving.stack.layout import Layout
-from serving.stack.lock import StackState, exclusive, remove_state, write_state
+from serving.stack.lock import exclusive, remove_state, starting_state, write_state
 from serving.stack.ports import Ports
-from serving.stack.supervisor import Supervisor, signals_held
+from serving.stack.supervisor import Supervisor
 
 
 @contextmanager
@@ -22,16 +20,13 @@ def foreground(layout: Layout, ports: Ports) -> Iterator[Supervisor]:
         StackBusyError: a stack runs on this state folder.
         StackError: a port is taken.
     """
-    with exclusive(layout.run), Supervisor() as supervisor:
+    with exclusive(layout.run):
         clear_remains(layout.run)
         ports.require_free()
-        state = StackState(
-            pid=os.getpid(), token=supervisor.token, phase="starting", started=time.time(), ports=ports.as_dict()
-        )
-        write_state(layout.run, state)
+        supervisor = Supervisor()
+        write_state(layout.run, starting_state(supervisor.token, ports.as_dict()))
         try:
-            yield supervisor
+            with supervisor:
+                yield supervisor
         finally:
-            with signals_held():
-                supervisor.stop()
-                remove_state(layout.run)
+            remove_state(layout.run)

@@ -31,11 +31,6 @@ class Layout:
         return self.root / "bundles"
 
     @property
-    def checkpoints(self) -> Path:
-        """Training state, for resuming."""
-        return self.root / "checkpoints"
-
-    @property
     def triton(self) -> Path:
         """Triton's model repository."""
         return self.root / "triton"

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -57,6 +57,17 @@ def read_state(run: Path) -> StackState | None:
         return None
     except ValidationError as error:
         raise StackError(f"{path} is not a stack's state: {error}; delete it") from error
+
+
+def ready_state(run: Path) -> StackState | None:
+    """The state of a stack that has said it is ready, else None."""
+    state = read_state(run)
+    return state if state is not None and state.phase == "ready" else None
+
+
+def starting_state(token: str, ports: Mapping[str, int]) -> StackState:
+    """The first state of a stack that this process supervises."""
+    return StackState(pid=os.getpid(), token=token, phase="starting", started=time.time(), ports=dict(ports))
 
 
 def write_state(run: Path, state: StackState) -> None:

@@ -12,31 +12,37 @@ from serving.stack.lift_view import SplitView
 
 
 @dataclass(frozen=True)
-class FilmCard:
-    """One candidate of one user.
+class Film:
+    """A film as it is shown: its poster, what was read off it, and each token's bucket."""
 
-    `score` and `score_without` are probabilities from the two served rankers, `rank` and `rank_without` its places,
-    `label` the held-out answer (True: liked, None: not rated).
-    """
-
-    item_id: str
     title: str
     genres: str
     poster: Path
     caption: str
     tokens: Sequence[str]
     buckets: Sequence[str]
-    score: float
-    score_without: float
-    rank: int
-    rank_without: int
-    label: bool | None
     cold: bool
 
     @property
     def image(self) -> str:
         """The poster as a data address, so that the page is one file."""
         return "data:image/png;base64," + base64.b64encode(self.poster.read_bytes()).decode()
+
+
+@dataclass(frozen=True)
+class RankedFilm:
+    """One candidate of one user.
+
+    `score` and `score_without` are probabilities from the two served rankers, `rank` and `rank_without` its places in
+    their answers, `label` the held-out answer (True: liked).
+    """
+
+    film: Film
+    score: float
+    score_without: float
+    rank: int
+    rank_without: int
+    label: bool
 
     @property
     def moved(self) -> int:
@@ -50,8 +56,8 @@ class UserPanel:
 
     user_id: str
     about: str
-    liked: Sequence[FilmCard]
-    ranking: Sequence[FilmCard]
+    liked: Sequence[Film]
+    ranking: Sequence[RankedFilm]
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class DemoPage:
     """Everything on the page; each figure was measured by the run that writes it."""
 
     users: Sequence[UserPanel]
+    cold_below: int
     lift: Sequence[SplitView]
     facts: Mapping[str, str]
     calls: Mapping[str, str]

@@ -15,7 +15,6 @@ from serving.captioner.client import CaptionClient
 from serving.items.lmdb_store import LmdbStore
 from serving.stack.captioning import Captioned, caption_items
 from serving.stack.layout import Layout
-from serving.stack.ports import HOST, Ports
 from training.data import features, movielens, poster_files, splits
 from training.data.dataset import Dataset
 from training.data.movielens import MovieLens
@@ -61,23 +60,26 @@ def tokenizer() -> CaptionTokenizer:
     return CaptionTokenizer.from_file(TINY / "tokenizer.json")
 
 
-def caption(layout: Layout, ports: Ports, source: Catalogue, report: Report) -> Captioned:
-    """Send every poster to the running captioner; write items and users into the item store.
+def caption(
+    store_path: Path, url: str, dataset: Dataset, split: Split, images: Mapping[str, str], report: Report
+) -> Captioned:
+    """Send every image to the captioner at `url`; write items and users into the item store.
+
+    Args:
+        images: item id to a path or an address that fsspec opens.
+        split: its training rows give the counts that are stored as features.
 
     Raises:
         CaptionerUnreachableError: the captioner does not answer.
         ItemStoreError: the store cannot be written.
     """
-    dataset, split = source.data.dataset, source.split
-    client = CaptionClient(f"http://{HOST}:{ports.captioner}")
 
     def captioned(done: int, of: int) -> None:
-        report("captioning posters", done, of)
+        report("captioning", done, of)
 
-    images = {item: str(path) for item, path in source.posters.items()}
-    with LmdbStore.open(layout.store) as store:
+    with LmdbStore.open(store_path) as store:
         rows = features.item_rows(dataset, split)
-        done = caption_items(client, images, tokenizer(), store, rows, captioned)
+        done = caption_items(CaptionClient(url), images, tokenizer(), store, rows, captioned)
         store.put_users(UserRow(user, values) for user, values in features.user_rows(dataset, split).items())
     return done
 

@@ -15,7 +15,7 @@ from serving.stack.errors import StackError
 from serving.stack.foreground import foreground
 from serving.stack.layout import Layout
 from serving.stack.pipeline import Catalogue
-from serving.stack.ports import Ports
+from serving.stack.ports import HOST, Ports
 from serving.stack.services import ABLATION, RANKER, bundle_path
 from serving.stack.supervisor import Supervisor
 from training.lift import LiftReport
@@ -49,7 +49,9 @@ def prepare(
     clock.lap("interactions and posters")
     supervisor.wait_ready()
     clock.lap("waiting for Ray Serve")
-    captioned = pipeline.caption(layout, ports, source, report)
+    url = f"http://{HOST}:{ports.captioner}"
+    images = {item: str(path) for item, path in source.posters.items()}
+    captioned = pipeline.caption(layout.store, url, source.data.dataset, source.split, images, report)
     clock.lap("captioning")
     supervisor.end("captioner")
     created = datetime.now(UTC).isoformat(timespec="seconds")

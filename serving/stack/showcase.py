@@ -14,14 +14,14 @@ from models.contract import FeatureEncoder
 from models.items import StoredCaption
 from serving.stack import ask
 from serving.stack.errors import StackError
-from serving.stack.page import FilmCard, UserPanel
+from serving.stack.page import Film, RankedFilm, UserPanel
 from serving.stack.pipeline import Catalogue
 from serving.stack.ports import HOST, Ports
 from serving.stack.services import ABLATION, RANKER
+from training.data import features
 
 USERS = 2
 CANDIDATES = 12
-COLD = 5  # a film with fewer training interactions is cold
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,18 @@ class Ranked:
 
     question: ask.Question
     answer: Mapping[str, Any]
-    scores: Mapping[str, float]
-    scores_without: Mapping[str, float]
+    answer_without: Mapping[str, Any]
     protocols_differ: float
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Item id to the score with captions."""
+        return _scores(self.answer)
+
+    @property
+    def scores_without(self) -> dict[str, float]:
+        """Item id to the score of the ablation."""
+        return _scores(self.answer_without)
 
 
 def choose_users(source: Catalogue) -> list[str]:
@@ -51,8 +60,8 @@ def choose_users(source: Catalogue) -> list[str]:
 def question(source: Catalogue, user: str) -> ask.Question:
     """The user's first held-out films as candidates, in the context of the first of them."""
     rows = _rows_of(source, user, source.split.test).head(CANDIDATES)
-    moment = int(rows["timestamp"].iloc[0])
-    context = {"hour": moment // 3600 % 24, "weekday": (moment // 86400 + 3) % 7}
+    moment = rows["timestamp"].to_numpy(dtype=np.int64)[:1]
+    context = {"hour": int(features.hours(moment)[0]), "weekday": int(features.weekdays(moment)[0])}
     return ask.Question(user, [str(item) for item in rows["item_id"]], context)
 
 
@@ -67,36 +76,38 @@ def rank(ports: Ports, asked: ask.Question) -> Ranked:
     scores = _scores(answer)
     over_grpc = ask.over_grpc(f"{HOST}:{ports.transformer_grpc}", RANKER, asked)
     difference = np.abs(over_grpc - np.array([scores[item] for item in asked.items])).max()
-    without = _scores(ask.over_rest(rest, ABLATION, asked))
-    return Ranked(asked, answer, scores, without, float(difference))
+    return Ranked(asked, answer, ask.over_rest(rest, ABLATION, asked), float(difference))
 
 
-def panel(source: Catalogue, captions: Mapping[str, StoredCaption], bundle: Bundle, ranked: Ranked) -> UserPanel:
-    """The user's panel of the page."""
+def panel(
+    source: Catalogue, captions: Mapping[str, StoredCaption], bundle: Bundle, ranked: Ranked, cold_below: int
+) -> UserPanel:
+    """The user's panel of the page; a film with fewer than `cold_below` training interactions is cold."""
     user = ranked.question.user_id
     assert bundle.tokenizer is not None, "a bundle with captions carries their tokenizer"
-    pieces = Tokenizer.from_buffer(bundle.tokenizer)
-    cards = _Cards(source, captions, FeatureEncoder(bundle.contract), pieces)
+    cards = _Cards(
+        source, captions, FeatureEncoder(bundle.contract), Tokenizer.from_buffer(bundle.tokenizer), cold_below
+    )
     test = _rows_of(source, user, source.split.test).set_index("item_id")["label"]
-    places, places_without = _places(ranked.scores), _places(ranked.scores_without)
+    without = {entry["item_id"]: entry for entry in ranked.answer_without["ranking"]}
     ranking = [
-        cards.card(
-            item,
-            score=ranked.scores[item],
-            score_without=ranked.scores_without[item],
-            rank=places[item],
-            rank_without=places_without[item],
-            label=bool(test[item]),
+        RankedFilm(
+            film=cards.film(entry["item_id"]),
+            score=entry["score"],
+            score_without=without[entry["item_id"]]["score"],
+            rank=entry["rank"],
+            rank_without=without[entry["item_id"]]["rank"],
+            label=bool(test[entry["item_id"]]),
         )
-        for item in sorted(places, key=places.__getitem__)
+        for entry in ranked.answer["ranking"]
     ]
     train = _rows_of(source, user, source.split.train)
-    liked = [cards.card(str(item)) for item in train[train["label"] == 1]["item_id"].tail(8)]
+    liked = [cards.film(str(item)) for item in train[train["label"] == 1]["item_id"].tail(8)]
     return UserPanel(user, _about(source, user), liked, ranking)
 
 
 class _Cards:
-    """Makes film cards; knows the films, their captions and their buckets."""
+    """Describes films; knows the films, their captions and their buckets."""
 
     def __init__(
         self,
@@ -104,39 +115,27 @@ class _Cards:
         captions: Mapping[str, StoredCaption],
         encoder: FeatureEncoder,
         pieces: Tokenizer,
+        cold_below: int,
     ) -> None:
         self._films = source.data.films.set_index("item_id")
         self._posters = source.posters
         self._captions = captions
         self._encoder = encoder
         self._pieces = pieces
-        self._counts = source.data.dataset.interactions.iloc[source.split.train]["item_id"].value_counts()
+        self._counts = features.train_counts(source.data.dataset, source.split, "item_id")
+        self._cold_below = cold_below
 
-    def card(
-        self,
-        item: str,
-        score: float = 0.0,
-        score_without: float = 0.0,
-        rank: int = 0,
-        rank_without: int = 0,
-        label: bool | None = None,
-    ) -> FilmCard:
+    def film(self, item: str) -> Film:
         film, caption = self._films.loc[item], self._captions.get(item)
         year = f" ({film['year']})" if film["year"] else ""
-        return FilmCard(
-            item_id=item,
+        return Film(
             title=f"{film['title']}{year}",
             genres=", ".join(film["genres"]),
             poster=self._posters[item],
             caption=caption.text if caption else "no caption",
             tokens=[str(self._pieces.id_to_token(int(token))) for token in caption.tokens] if caption else [],
             buckets=self._buckets(caption.tokens) if caption else [],
-            score=score,
-            score_without=score_without,
-            rank=rank,
-            rank_without=rank_without,
-            label=label,
-            cold=int(self._counts.get(item, 0)) < COLD,
+            cold=self._counts.get(item, 0) < self._cold_below,
         )
 
     def _buckets(self, tokens: npt.NDArray[np.int32]) -> list[str]:
@@ -153,12 +152,7 @@ def _rows_of(source: Catalogue, user: str, rows: npt.NDArray[np.int64]) -> pd.Da
 
 
 def _scores(answer: Mapping[str, Any]) -> dict[str, float]:
-    return {entry["item_id"]: float(entry["score"]) for entry in answer["ranking"]}
-
-
-def _places(scores: Mapping[str, float]) -> dict[str, int]:
-    ordered = sorted(scores, key=lambda item: -scores[item])
-    return {item: place for place, item in enumerate(ordered, start=1)}
+    return {entry["item_id"]: entry["score"] for entry in answer["ranking"]}
 
 
 def _about(source: Catalogue, user: str) -> str:

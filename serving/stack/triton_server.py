@@ -16,18 +16,19 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from serving.stack.errors import NotReadyError
+from serving.stack.ports import HOST
+from serving.stack.service import Service
+from serving.stack.supervisor import Supervisor
+
 _STUB = "triton_python_backend_stub"
 _SHARED_MEMORY = Path("/dev/shm")
 
@@ -222,59 +223,28 @@ def running_triton(
     Raises TritonServerError with the end of the log when it is not there within `ready_within` seconds.
     """
     command = TritonCommand(repository, free_port(), free_port(), free_port(), workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    command.prepare()
-    log = workdir / "triton.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command.argv,
-            env=command.env(os.environ),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _wait(
-            process,
-            command.http_port,
-            "/v2/health/ready" if wait_ready else "/v2/health/live",
-            ready_within,
-            log,
-        )
-        yield command.ports
-    finally:
-        _stop(process, grace=command.exit_timeout_seconds + 5)
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, path: str, seconds: float, log: Path) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise TritonServerError(
-                f"tritonserver ended with code {process.returncode}; the end of {log}:\n{_tail(log)}"
-            )
-        try:
-            if ask(port, path)[0] == 200:
-                return
-        except (OSError, http.client.HTTPException):
-            pass  # not listening yet: that is what is being waited for
-        time.sleep(0.05)
-    raise TritonServerError(
-        f"tritonserver's {path} did not answer 200 within {seconds:g} s; the end of {log}:\n{_tail(log)}"
+    path = "/v2/health/ready" if wait_ready else "/v2/health/live"
+    service = Service(
+        name="tritonserver",
+        argv=tuple(command.argv),
+        log=workdir / "triton.log",
+        why_not_ready=lambda: _why_not(command.http_port, path),
+        env=command.env(os.environ),
+        prepare=command.prepare,
+        start_seconds=ready_within,
+        stop_seconds=command.exit_timeout_seconds + 5,
     )
+    with Supervisor() as supervisor:
+        try:
+            supervisor.start(service)
+        except NotReadyError as error:
+            raise TritonServerError(str(error)) from error
+        yield command.ports
 
 
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-30:])
-
-
-def _stop(process: subprocess.Popen[bytes], grace: float) -> None:
-    """End the server, then whatever of its own process group outlived it (a stub that hung)."""
-    process.terminate()
+def _why_not(port: int, path: str) -> str | None:
     try:
-        process.wait(grace)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    with suppress(ProcessLookupError):  # the whole group is gone, as it should be
-        os.killpg(process.pid, signal.SIGKILL)
+        status, _ = ask(port, path)
+    except (OSError, http.client.HTTPException) as error:
+        return f"{path}: {error}"
+    return None if status == 200 else f"{path}: {status}"

@@ -1,10 +1,11 @@
 """Items that were asked for and have no caption, kept for the captioning step."""
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import orjson
+
+from models.files import write_atomic
 
 Sink = Callable[[Sequence[str]], None]
 
@@ -59,12 +60,7 @@ def write_ids(path: Path) -> Sink:
     """A sink that keeps the set in a file, one JSON string a line, replaced atomically."""
 
     def sink(item_ids: Sequence[str]) -> None:
-        staged = path.with_name(f".{path.name}.{os.getpid()}")
-        with staged.open("wb") as file:
-            file.write(b"".join(orjson.dumps(item_id) + b"\n" for item_id in item_ids))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staged, path)
+        write_atomic(path, b"".join(orjson.dumps(item_id) + b"\n" for item_id in item_ids))
 
     return sink
 

@@ -120,8 +120,8 @@ def columns_of(dataset: Dataset, split: Split, rows: Rows) -> dict[str, Column]:
     found: dict[str, Column] = {
         "user_id": users,
         "item_id": items,
-        "hour": moments // 3600 % 24,
-        "weekday": (moments // 86400 + 3) % 7,  # 1970-01-01 was a Thursday, Monday is 0
+        "hour": hours(moments),
+        "weekday": weekdays(moments),
         "popularity": _look_up(train_counts(dataset, split, "item_id"), items) - own,
         "activity": _look_up(train_counts(dataset, split, "user_id"), users) - own,
     }
@@ -134,6 +134,16 @@ def columns_of(dataset: Dataset, split: Split, rows: Rows) -> dict[str, Column]:
         for column in map(str, table.columns):
             found[column] = _values(table[column], places[source])
     return found
+
+
+def hours(moments: Rows) -> Rows:
+    """Hour of the day in UTC, of seconds since 1970; int64 of the same shape."""
+    return moments // 3600 % 24
+
+
+def weekdays(moments: Rows) -> Rows:
+    """Day of the week in UTC, 0 is Monday, of seconds since 1970; int64 of the same shape."""
+    return (moments // 86400 + 3) % 7  # 1970-01-01 was a Thursday
 
 
 def train_counts(dataset: Dataset, split: Split, column: str) -> dict[str, int]:
