@@ -1,0 +1,76 @@
+{{/* Names and labels. Every object's name begins with sightline.fullname. */}}
+
+{{- define "sightline.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The release's name alone when it holds the chart's name: release "sightline" makes "sightline-ranker". */}}
+{{- define "sightline.fullname" -}}
+{{- $name := include "sightline.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "sightline.chart" -}}
+{{- printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Name of a role's objects. Takes (dict "root" $ "component" "ranker"). */}}
+{{- define "sightline.componentName" -}}
+{{- printf "%s-%s" (include "sightline.fullname" .root) .component }}
+{{- end }}
+
+{{/* Selectors never change, whatever the values: they are immutable. Takes (dict "root" $ "component" "ranker"). */}}
+{{- define "sightline.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "sightline.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* Labels of an object. Takes (dict "root" $ "component" "ranker"). */}}
+{{- define "sightline.labels" -}}
+{{ include "sightline.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: sightline
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ include "sightline.chart" .root }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "sightline.annotations" -}}
+{{- with .Values.commonAnnotations }}{{ toYaml . }}{{ end }}
+{{- end }}
+
+{{/* Takes (dict "root" $ "component" "ranker"), and "account" when the values are not at .Values.<component>.serviceAccount. */}}
+{{- define "sightline.serviceAccountName" -}}
+{{- $account := .account | default (index .root.Values .component).serviceAccount }}
+{{- $account.name | default (ternary (include "sightline.componentName" .) "default" $account.create) }}
+{{- end }}
+
+{{- define "sightline.serviceAccount" -}}
+{{- $account := .account | default (index .root.Values .component).serviceAccount }}
+{{- if $account.create }}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "sightline.serviceAccountName" . }}
+  labels:
+    {{- include "sightline.labels" . | nindent 4 }}
+  {{- with merge (dict) $account.annotations .root.Values.commonAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- with $account.secrets }}
+secrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
