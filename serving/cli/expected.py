@@ -8,6 +8,7 @@ BASES = {
     "models.contract.errors": "ContractError",
     "models.export.onnx": "ExportError",
     "models.items": "ItemStoreError",
+    "models.store.errors": "ModelStoreError",
     "models.triton.repository": "RepositoryError",
     "serving.bench.ranking": "BenchError",
     "serving.captioner.client": "CaptionerUnreachableError",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from serving.cli import contract, expected
+from serving.cli import contract, expected, models
 from serving.cli.bench import bench
 from serving.cli.caption import caption
 from serving.cli.context import Context
@@ -47,6 +47,7 @@ app.command()(rank)
 app.command()(train)
 app.command()(export)
 app.add_typer(contract.app, name="contract")
+app.add_typer(models.app, name="models")
 app.command()(bench)
 app.command()(doctor)
 

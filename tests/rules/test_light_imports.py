@@ -17,6 +17,7 @@ LIGHT = (
     "models.files",
     "models.bundle",
     "models.items",
+    "models.store",
     "models.triton",
     "serving.items",
     "serving.transformer",
