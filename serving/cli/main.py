@@ -9,6 +9,7 @@ import typer
 from serving.cli import contract, expected, models
 from serving.cli.bench import bench
 from serving.cli.caption import caption
+from serving.cli.check import check
 from serving.cli.context import Context
 from serving.cli.demo import demo
 from serving.cli.doctor import doctor
@@ -44,6 +45,7 @@ app.command()(down)
 app.command()(status)
 app.command()(caption)
 app.command()(rank)
+app.command()(check)
 app.command()(train)
 app.command()(export)
 app.add_typer(contract.app, name="contract")
