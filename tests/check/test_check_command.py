@@ -1,4 +1,4 @@
-"""`sightline check` against a real transformer, a real Triton and the captioning service's own front; and its faults."""
+"""`sightline check` on a real transformer, a real Triton and the captioning service's own front; and its faults."""
 
 import json
 import subprocess
