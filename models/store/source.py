@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from models.bundle import MANIFEST, Bundle, BundleError, FileEntry, Manifest, read_bundle
-from models.store.entry import BUNDLE, CLAIM, ENTRY, REPOSITORY, Entry, is_name, number_of
+from models.store.entry import BUNDLE, CLAIM, ENTRY, REPOSITORY, Entry, number_of
 from models.store.errors import DamagedEntryError, ModelStoreError, NoSuchEntryError, UnfinishedEntryError
 from models.store.folder import Folder, folder_at
 from models.triton.repository import config_parameters
@@ -106,8 +106,8 @@ class Source:
 
 
 def _absent(folder: Folder) -> ModelStoreError:
-    name, number = folder.uri.rsplit("/", 2)[-2:]
-    if folder.has(CLAIM) or (number_of(number) and is_name(name) and folder.folders()):
+    above, number = folder.uri.rsplit("/", 1)
+    if number_of(number) and number in folder_at(above).folders():
         return UnfinishedEntryError(
             f"{folder.uri} is not finished: it has no {ENTRY}; it is being published now, or a publish was killed. "
             "Wait, or publish again (another number is given)"

@@ -40,6 +40,12 @@ def make_bundle(folder, *, name="ranker", created="2026-11-22T20:00:00+00:00", m
 
 
 @pytest.fixture
+def new_bundle():
+    """Writes a bundle to the folder that it is given."""
+    return make_bundle
+
+
+@pytest.fixture
 def bundle(tmp_path):
     return make_bundle(tmp_path / "trained" / "bundle")
 
