@@ -48,14 +48,15 @@ helm.sh/chart: {{ include "sightline.chart" .root }}
 {{- with .Values.commonAnnotations }}{{ toYaml . }}{{ end }}
 {{- end }}
 
-{{/* Takes (dict "root" $ "component" "ranker"), and "account" when the values are not at .Values.<component>.serviceAccount. */}}
+{{/* Takes (dict "root" $ "component" "ranker"); roles that share an account give its values as "account" and its name's end as "accountName". */}}
 {{- define "sightline.serviceAccountName" -}}
-{{- $account := .account | default (index .root.Values .component).serviceAccount }}
-{{- $account.name | default (ternary (include "sightline.componentName" .) "default" $account.create) }}
+{{- $account := .account | default (index .root.Values .component | default dict).serviceAccount }}
+{{- $name := printf "%s-%s" (include "sightline.fullname" .root) (.accountName | default .component) }}
+{{- $account.name | default (ternary $name "default" $account.create) }}
 {{- end }}
 
 {{- define "sightline.serviceAccount" -}}
-{{- $account := .account | default (index .root.Values .component).serviceAccount }}
+{{- $account := .account | default (index .root.Values .component | default dict).serviceAccount }}
 {{- if $account.create }}
 apiVersion: v1
 kind: ServiceAccount

@@ -1,0 +1,94 @@
+{{/* Places of the Jobs: the claim at /volume, scratch at /work. Context of the first group: root. */}}
+
+{{- define "sightline.jobs.claim" -}}
+{{- $volume := .Values.jobs.volume -}}
+{{- if and $volume.create $volume.existingClaim -}}
+  {{- fail (printf "jobs.volume: both create is true and existingClaim is %q. Set one of them." $volume.existingClaim) -}}
+{{- end -}}
+{{- if $volume.create -}}
+{{ include "sightline.componentName" (dict "root" . "component" "jobs") }}
+{{- else -}}
+{{ $volume.existingClaim }}
+{{- end -}}
+{{- end -}}
+
+{{/* URI of the model store; takes (dict "root" $ "kind" "train"). */}}
+{{- define "sightline.jobs.store" -}}
+{{- .root.Values.jobs.store.uri | default (ternary "/volume/models" "" (ne (include "sightline.jobs.claim" .root) "")) | required (printf "jobs.%s.enabled: there is no place for bundles. Set jobs.store.uri (s3://bucket/models), or jobs.volume.existingClaim or jobs.volume.create for a claim." .kind) -}}
+{{- end -}}
+
+{{- define "sightline.jobs.captions" -}}
+{{- .root.Values.jobs.captions | default (ternary "/volume/captions" "" (ne (include "sightline.jobs.claim" .root) "")) | required (printf "jobs.%s.enabled: there is no place for captions. Set jobs.captions (s3://bucket/captions), or jobs.volume.existingClaim or jobs.volume.create for a claim." .kind) -}}
+{{- end -}}
+
+{{- define "sightline.jobs.work" -}}
+{{- if .root.Values.jobs.work.onVolume -}}
+{{- $_ := required (printf "jobs.work.onVolume (for jobs.%s): there is no volume. Set jobs.volume.existingClaim or jobs.volume.create." .kind) (include "sightline.jobs.claim" .root) -}}
+/volume/work/$(JOB_NAME)
+{{- else -}}
+/work
+{{- end -}}
+{{- end -}}
+
+{{- define "sightline.jobs.recipe" -}}
+{{- $recipe := .Values.jobs.recipe -}}
+{{- if and $recipe.path $recipe.inline -}}
+  {{- fail (printf "jobs.recipe: both path (%q) and inline are set. Set one of them." $recipe.path) -}}
+{{- end -}}
+{{- if $recipe.inline -}}
+/etc/sightline/recipe/recipe.yaml
+{{- else -}}
+{{ $recipe.path | default "demo" }}
+{{- end -}}
+{{- end -}}
+
+{{/* Name of the recipe's ConfigMap; the hash makes a changed recipe a new Job. */}}
+{{- define "sightline.jobs.recipeName" -}}
+{{- printf "%s-%s" (include "sightline.componentName" (dict "root" . "component" "recipe")) (sha256sum .Values.jobs.recipe.inline | trunc 8) -}}
+{{- end -}}
+
+{{/* The two below take what sightline.job takes; "storage" is false for the bootstrap Job, which needs none of them. */}}
+{{- define "sightline.job.volumes" -}}
+- name: tmp
+  emptyDir: {}
+- name: work
+  emptyDir: {{ with .workSize }}{sizeLimit: {{ . }}}{{ else }}{}{{ end }}
+{{- if .torchrun }}
+- name: shm
+  emptyDir: {medium: Memory, sizeLimit: 1Gi}
+{{- end }}
+{{- if .storage }}
+{{- with include "sightline.jobs.claim" .root }}
+- name: volume
+  persistentVolumeClaim:
+    claimName: {{ . }}
+{{- end }}
+{{- end }}
+{{- if and .recipe .root.Values.jobs.recipe.inline }}
+- name: recipe
+  configMap:
+    name: {{ include "sightline.jobs.recipeName" .root }}
+{{- end }}
+{{- if .items }}
+{{- include "sightline.items.volumes" .root }}
+{{- end }}
+{{- end -}}
+
+{{- define "sightline.job.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+- {name: work, mountPath: /work}
+{{- if .torchrun }}
+- {name: shm, mountPath: /dev/shm}
+{{- end }}
+{{- if .storage }}
+{{- with include "sightline.jobs.claim" .root }}
+- {name: volume, mountPath: /volume}
+{{- end }}
+{{- end }}
+{{- if and .recipe .root.Values.jobs.recipe.inline }}
+- {name: recipe, mountPath: /etc/sightline/recipe, readOnly: true}
+{{- end }}
+{{- if .items }}
+{{- include "sightline.items.volumeMounts" .root }}
+{{- end }}
+{{- end -}}
