@@ -3,25 +3,18 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serving.captioner.fetch import Fetcher
-from serving.captioner.gate import Gate
-from serving.captioner.ingress import CaptionService, asgi
-from serving.captioner.metrics import Meter
-from serving.captioner.model import Answer, Batch, Captioned, Pixels
-from serving.captioner.settings import CaptionerSettings
 from serving.check.findings import Finding, Patience
 from serving.check.question import Question
 from serving.check.run import Report, Targets, check
@@ -29,54 +22,6 @@ from serving.items.lmdb_store import LmdbStore
 
 QUESTION = Question("ranker", "196", ("1", "2", "13", "599"))
 AT_ONCE = Patience(0)
-
-
-@dataclass
-class Words:
-    """A model behind the captioning service's front."""
-
-    text: str = "a red car"
-
-    async def caption(self, images: Sequence[Pixels]) -> Answer:
-        return Answer(
-            tuple(Captioned(self.text, "stop") for _ in images), "fake@1", "what?", (Batch(len(images), 0.1),)
-        )
-
-    async def replicas(self) -> int:
-        return 1
-
-
-def front(words: Words) -> Any:
-    settings = CaptionerSettings()
-    return asgi(
-        CaptionService(
-            words,
-            Meter("r1"),
-            settings.limits(),
-            Fetcher(frozenset(), False, settings.max_image_bytes, 5.0),
-            Gate(settings.max_requests, settings.max_held_bytes, settings.max_held_images, settings.retry_after_s),
-            max_request_bytes=settings.max_request_bytes,
-            max_images=settings.max_images,
-            call_images=settings.max_batch_size,
-            decode_threads=1,
-            body_timeout_s=settings.body_timeout_s,
-            request_timeout_s=settings.request_timeout_s,
-            retry_after_s=settings.retry_after_s,
-        )
-    )
-
-
-@pytest.fixture(scope="module")
-def captioner(serving: Any) -> Iterator[str]:
-    with serving(front(Words())) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "car.png"
-    Image.new("RGB", (40, 30), (200, 30, 40)).save(path)
-    return path
 
 
 @pytest.fixture
@@ -185,13 +130,15 @@ def test_an_address_that_refuses_connections_at_first_is_asked_again(ranking_onl
     assert report.good, report.findings
 
 
-def test_a_captioner_that_refuses_the_picture_or_writes_nothing(whole: Targets, serving: Any, tmp_path: Path) -> None:
+def test_a_captioner_that_refuses_the_picture_or_writes_nothing(
+    whole: Targets, serving: Any, captioner_saying: Any, tmp_path: Path
+) -> None:
     text = tmp_path / "notes.png"
     text.write_text("no picture at all")
     assert "not_an_image" in failures(check(replace(whole, picture=text), QUESTION, AT_ONCE))["captioner"]
     lost = replace(whole, picture=tmp_path / "lost.png")
     assert "cannot be read" in failures(check(lost, QUESTION, AT_ONCE))["captioner"]
-    with serving(front(Words(""))) as url:
+    with serving(captioner_saying("")) as url:
         wrong = failures(check(replace(whole, captioner=url), QUESTION, AT_ONCE))
     assert set(wrong) == {"captioner"}
     assert wrong["captioner"] == f"{url} wrote an empty caption for {whole.picture} (fake@1)"
