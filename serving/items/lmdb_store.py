@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from models.items import ItemRow, ItemRowError, ItemStoreError, UserRow
+from models.items import ItemRow, ItemStoreError, UserRow
 from serving.items.gate import ReaderGate
+from serving.items.keys import lookup_key, stored_key
 from serving.items.lmdb_file import StoreFile, open_file, translated
 from serving.items.rows import RowCodec
 
 __all__ = ["ItemStoreError", "LmdbStore"]
 
-MAX_ID_BYTES = 511
 DEFAULT_MAP_SIZE = 64 << 20
 _PAGE = 1000
 _GROW_LIMIT = 1 << 44
@@ -56,7 +56,7 @@ class LmdbStore:
 
     def get_many(self, item_ids: Sequence[str]) -> list[ItemRow | None]:
         """Return the rows in the order of `item_ids`, None where unknown, from one read transaction."""
-        keys = [_lookup_key(item_id) for item_id in item_ids]
+        keys = [lookup_key(item_id) for item_id in item_ids]
         with self._reading(self._file.items) as txn:
             values = list(map(txn.get, keys))
         return self._codec.decode_items(item_ids, values)
@@ -90,7 +90,7 @@ class LmdbStore:
     def get_user(self, user_id: str) -> UserRow | None:
         """Return the user's row, None where unknown."""
         with self._reading(self._file.users) as txn:
-            value = txn.get(_lookup_key(user_id))
+            value = txn.get(lookup_key(user_id))
         return None if value is None else self._codec.decode_user(user_id, value)
 
     def put_users(self, rows: Iterable[UserRow]) -> int:
@@ -127,7 +127,7 @@ class LmdbStore:
         key_of: Callable[[Row], str],
         encode: Callable[[Row], bytes],
     ) -> int:
-        pairs = sorted((_stored_key(kind, key_of(row)), encode(row)) for row in rows)
+        pairs = sorted((stored_key(kind, key_of(row)), encode(row)) for row in rows)
         while True:
             try:
                 with self._gate.shared(), translated(self._file.path):
@@ -153,19 +153,3 @@ class LmdbStore:
     def _resize(self, size: int) -> None:
         with self._gate.exclusive(), translated(self._file.path):
             self._file.env.set_mapsize(size)
-
-
-def _lookup_key(key: str) -> bytes:
-    """Return the key's bytes; an id that cannot be stored is looked up as one that never is."""
-    raw = key.encode(errors="replace")
-    return raw if 0 < len(raw) <= MAX_ID_BYTES else b"\0"
-
-
-def _stored_key(kind: str, key: str) -> bytes:
-    try:
-        raw = key.encode()
-    except UnicodeEncodeError as cause:
-        raise ItemRowError(f"{kind} id {key!r} is not valid Unicode; replace lone surrogates") from cause
-    if not 0 < len(raw) <= MAX_ID_BYTES or raw == b"\0":
-        raise ItemRowError(f"{kind} id {key[:40]!r} has {len(raw)} bytes; expected 1 to {MAX_ID_BYTES} of UTF-8")
-    return raw

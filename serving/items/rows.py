@@ -151,4 +151,4 @@ def _open(value: bytes, kind: str, key: str) -> tuple[int, int, int, int]:
     return flags, count, text_size, provenance_size
 
 
-_REBUILD = "the store is damaged, delete its folder and caption the catalogue again"
+_REBUILD = "the store is damaged, delete it and caption the catalogue again"
