@@ -4,15 +4,18 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The release's name alone when it holds the chart's name: release "sightline" makes "sightline-ranker". */}}
+{{/*
+The release's name alone when it holds the chart's name: release "sightline" makes "sightline-ranker".
+Not cut when it is too long, since two releases could end up with the same name: the checks refuse it.
+*/}}
 {{- define "sightline.fullname" -}}
 {{- $name := include "sightline.name" . }}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- .Values.fullnameOverride }}
 {{- else if contains $name .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- .Release.Name }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name $name }}
 {{- end }}
 {{- end }}
 

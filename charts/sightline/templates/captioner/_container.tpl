@@ -1,0 +1,31 @@
+{{/*
+The captioner's container, without its name, for the Deployment and for Ray's pods. Takes root, "pod" (of the role, or of a
+group of Ray's pods over it) and "resources".
+*/}}
+{{- define "sightline.captioner.container" -}}
+image: {{ include "sightline.image" (dict "root" .root "name" "captioner") }}
+imagePullPolicy: {{ include "sightline.pullPolicy" .root }}
+env:
+  # The root file system is read-only: caches go to /tmp.
+  - {name: HOME, value: /tmp}
+  # No telemetry.
+  - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+  - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
+  {{- with include "sightline.pod.env" . }}
+  {{- . | nindent 2 }}
+  {{- end }}
+{{- with include "sightline.pod.envFrom" . }}
+envFrom:
+  {{- . | nindent 2 }}
+{{- end }}
+{{ include "sightline.pod.lifecycle" .root.Values.captioner.preStopSeconds }}
+resources:
+  {{- toYaml .resources | nindent 2 }}
+securityContext:
+  {{- include "sightline.containerSecurityContext" .root | nindent 2 }}
+{{- end }}
+
+{{/* Seconds until the pod is killed: preStop, the work in progress, and some for Ray's end. */}}
+{{- define "sightline.captioner.killSeconds" -}}
+{{- add .Values.captioner.preStopSeconds (ceil (.Values.captioner.settings.shutdown_s | default 10)) 20 }}
+{{- end }}

@@ -1,0 +1,121 @@
+{{/*
+Triton, without the container's name. `sightline.ranker.python` is our CPU image, `sightline.ranker.triton` NVIDIA's. Context: root.
+*/}}
+
+{{- define "sightline.ranker.python" -}}
+image: {{ include "sightline.image" (dict "root" . "name" "ranker") }}
+imagePullPolicy: {{ include "sightline.pullPolicy" . }}
+command: [python, -m, serving.ranker.run]
+args:
+  - --bundle={{ include "sightline.model.path" (dict "root" . "layout" "bundle") }}
+  - --model-name={{ .Values.model.name }}
+  - --host=0.0.0.0
+  - --grpc-port=9000
+  - --http-port={{ include "sightline.ranker.httpPort" . }}
+  - --metrics-port=8002
+  - --work-dir=/tmp/ranker
+{{ include "sightline.ranker.rest" (dict "root" . "layout" "bundle") | trim }}
+{{- end }}
+
+{{/* The connection age makes gRPC clients look the pods' addresses up again, and so find new pods. */}}
+{{- define "sightline.ranker.triton" -}}
+image: {{ include "sightline.image" (dict "root" . "name" "triton") }}
+imagePullPolicy: {{ include "sightline.pullPolicy" . }}
+command: [tritonserver]
+args:
+  - --model-repository=/mnt/models
+  - --grpc-port=9000
+  - --http-port={{ include "sightline.ranker.httpPort" . }}
+  - --metrics-port=8002
+  - --disable-auto-complete-config
+  - --exit-timeout-secs={{ .Values.ranker.graceSeconds }}
+  - --grpc-max-connection-age=60000
+{{ include "sightline.ranker.rest" (dict "root" . "layout" "repository") | trim }}
+{{- end }}
+
+{{/* What both have. KServe makes only the first port its Service's port 80: gRPC comes first. */}}
+{{- define "sightline.ranker.rest" -}}
+{{- $ranker := .root.Values.ranker }}
+{{- $pod := dict "root" .root "component" "ranker" "pod" $ranker.pod }}
+{{- $http := ternary "triton-http" "http" (eq (include "sightline.ranker.collocated" .root) "true") }}
+{{- with include "sightline.pod.env" $pod }}
+env:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with include "sightline.pod.envFrom" $pod }}
+envFrom:
+  {{- . | nindent 2 }}
+{{- end }}
+ports:
+  - {name: h2c, containerPort: 9000, protocol: TCP}
+  - {name: {{ $http }}, containerPort: {{ include "sightline.ranker.httpPort" .root }}, protocol: TCP}
+  - {name: metrics, containerPort: 8002, protocol: TCP}
+startupProbe:
+  httpGet: {path: /v2/health/ready, port: {{ $http }}}
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: {{ include "sightline.startTries" $ranker.startMinutes }}
+readinessProbe:
+  httpGet: {path: /v2/health/ready, port: {{ $http }}}
+  periodSeconds: 5
+  timeoutSeconds: 3
+livenessProbe:
+  httpGet: {path: /v2/health/live, port: {{ $http }}}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+{{ include "sightline.pod.lifecycle" $ranker.preStopSeconds }}
+resources:
+  {{- toYaml $ranker.resources | nindent 2 }}
+securityContext:
+  {{- include "sightline.containerSecurityContext" .root | nindent 2 }}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  - {name: shm, mountPath: /dev/shm}
+  {{- if not (include "sightline.ranker.kserveStorage" .root) }}
+  {{- with include "sightline.model.volumeMounts" . }}
+  {{- . | trim | nindent 2 }}
+  {{- end }}
+  {{- end }}
+  {{- with include "sightline.pod.volumeMounts" $pod }}
+  {{- . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/* Whether KServe's storage initializer brings the model, and no init container of ours. */}}
+{{- define "sightline.ranker.kserveStorage" -}}
+{{- if and (eq .Values.ranker.mode "inferenceservice") (eq .Values.ranker.inferenceService.storage "kserve") }}true{{ end }}
+{{- end }}
+
+{{/* What init containers bring into Triton's pod: a repository for NVIDIA's image, a bundle for ours and for the transformer beside it. */}}
+{{- define "sightline.ranker.layouts" -}}
+{{- $layouts := list }}
+{{- $triton := and (eq .Values.ranker.mode "inferenceservice") (eq .Values.ranker.inferenceService.runtime "triton") }}
+{{- if and $triton (not (include "sightline.ranker.kserveStorage" .)) }}
+{{- $layouts = append $layouts "repository" }}
+{{- end }}
+{{- if or (not $triton) (include "sightline.ranker.collocated" .) }}
+{{- $layouts = append $layouts "bundle" }}
+{{- end }}
+{{- toYaml $layouts }}
+{{- end }}
+
+{{/* Seconds until the pod is killed: preStop, the calls in progress, and some for leaving. */}}
+{{- define "sightline.ranker.killSeconds" -}}
+{{- add .Values.ranker.preStopSeconds .Values.ranker.graceSeconds 10 }}
+{{- end }}
+
+{{- define "sightline.ranker.volumes" -}}
+- name: tmp
+  emptyDir: {}
+- name: shm
+  emptyDir: {medium: Memory, sizeLimit: {{ .Values.ranker.shmSize }}}
+{{- with include "sightline.pod.volumes" (dict "root" . "component" "ranker" "pod" .Values.ranker.pod) }}
+{{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "sightline.ranker.labels" -}}
+{{ include "sightline.pod.labels" (dict "root" . "component" "ranker" "pod" .Values.ranker.pod) }}
+sightline/model: {{ include "sightline.model.id" . | quote }}
+{{- end }}

@@ -1,0 +1,87 @@
+{{/* The transformer, without the container's name. Context: root. */}}
+{{- define "sightline.transformer.container" -}}
+{{- $transformer := .Values.transformer }}
+{{- $pod := dict "root" . "component" "transformer" "pod" $transformer.pod }}
+{{- $model := dict "root" . "layout" "bundle" }}
+image: {{ include "sightline.image" (dict "root" . "name" "transformer") }}
+imagePullPolicy: {{ include "sightline.pullPolicy" . }}
+command: [python, -m, serving.transformer.run]
+args:
+  - --model_name={{ .Values.model.name }}
+  - --bundle={{ include "sightline.model.path" $model }}
+  - --store={{ include "sightline.items.uri" . }}
+  - --predictor_host={{ include "sightline.ranker.grpcTarget" . }}
+  - --predictor_protocol=grpc-v2
+  - --host=0.0.0.0
+  - --http_port=8080
+  - --grpc_port=8081
+  {{- range $name, $value := $transformer.settings }}
+  - {{ printf "--%s=%s" $name (include "sightline.text" $value) | quote }}
+  {{- end }}
+{{- $env := list (include "sightline.items.env" .) (include "sightline.pod.env" $pod) | join "\n" | trim }}
+{{- with $env }}
+env:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with include "sightline.pod.envFrom" $pod }}
+envFrom:
+  {{- . | nindent 2 }}
+{{- end }}
+ports:
+  - {name: http, containerPort: 8080, protocol: TCP}
+  - {name: grpc, containerPort: 8081, protocol: TCP}
+startupProbe:
+  httpGet: {path: /v2/health/live, port: http}
+  periodSeconds: 2
+  timeoutSeconds: 3
+  failureThreshold: 90
+# Ready when Triton serves the same contract.
+readinessProbe:
+  httpGet: {path: /v2/health/ready, port: http}
+  periodSeconds: 3
+  timeoutSeconds: 3
+livenessProbe:
+  httpGet: {path: /v2/health/live, port: http}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+{{ include "sightline.pod.lifecycle" $transformer.preStopSeconds }}
+resources:
+  {{- toYaml $transformer.resources | nindent 2 }}
+securityContext:
+  {{- include "sightline.containerSecurityContext" . | nindent 2 }}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  {{- with include "sightline.model.volumeMounts" $model }}
+  {{- . | trim | nindent 2 }}
+  {{- end }}
+  {{- with include "sightline.items.volumeMounts" . }}
+  {{- . | trim | nindent 2 }}
+  {{- end }}
+  {{- with include "sightline.pod.volumeMounts" $pod }}
+  {{- . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/* Seconds until the pod is killed: preStop, the calls in progress, and some for leaving. */}}
+{{- define "sightline.transformer.killSeconds" -}}
+{{- add .Values.transformer.preStopSeconds (ceil (.Values.transformer.settings.grace_seconds | default 20)) 10 }}
+{{- end }}
+
+{{- define "sightline.transformer.volumes" -}}
+- name: tmp
+  emptyDir: {}
+{{- with include "sightline.transformer.extraVolumes" . }}
+{{ . | trim }}
+{{- end }}
+{{- end }}
+
+{{/* Without /tmp, which the containers of one pod share. */}}
+{{- define "sightline.transformer.extraVolumes" -}}
+{{- with include "sightline.items.volumes" . }}
+{{ . | trim }}
+{{- end }}
+{{- with include "sightline.pod.volumes" (dict "root" . "component" "transformer" "pod" .Values.transformer.pod) }}
+{{ . }}
+{{- end }}
+{{- end }}
