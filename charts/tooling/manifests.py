@@ -1,0 +1,140 @@
+"""manifests/: the chart's objects for people without Helm.
+
+    manifests/kind, manifests/gpu    profiles of the chart with a kustomization: `kubectl apply -k manifests/kind`
+    manifests/jobs                   Jobs for the kind profile: `kubectl create --filename manifests/jobs/train.yaml`
+
+No Secret is in them: the item store's password is a Secret that the reader makes, and the files say how.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from charts.tooling.render import Object, parse, render
+from charts.tooling.values import CHART
+
+FOLDER = CHART.parents[1] / "manifests"
+PROFILES = ("kind", "gpu")
+JOBS = ("train", "lift", "publish", "backfill")
+MANIFESTS = tuple(FOLDER / name for name in (*PROFILES, "jobs"))
+
+COMPONENT = "app.kubernetes.io/component"
+HELMS_OWN = ("helm.sh/", "app.kubernetes.io/managed-by", "meta.helm.sh/")
+SECRET = "sightline-items-password"
+GENERATED = "# Written by `make chart` from charts/sightline: change the chart, not this file.\n"
+# The Jobs are switched on for the network policies that they need; they themselves go to manifests/jobs.
+SETTINGS = (
+    f"items.redis.bundled.existingSecret={SECRET}",
+    "jobs.serviceAccount.create=false",
+    "jobs.store.uri=/work/models",
+    "jobs.captions=/work/captions",
+    *(f"jobs.{job}.enabled=true" for job in JOBS),
+)
+
+NAMESPACE: Object = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {"name": "sightline", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+}
+KUSTOMIZATION = """\
+#   kubectl apply -k manifests/{profile}
+#   kubectl --namespace sightline create secret generic {secret} --from-literal=password="$(openssl rand -hex 24)"
+# The second command makes the item store's password, once; the pods wait for it. Change images, replicas and the rest
+# by a kustomization of your own that names this folder under `resources`.
+"""
+PLACES = """\
+#   kubectl --namespace sightline create --filename manifests/jobs/{job}.yaml
+# What it writes to /work goes with its pod. To keep it, name a place in the arguments: s3://bucket/models with
+# `envFrom` a Secret that has AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the folder of a PersistentVolumeClaim.
+"""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as such, without aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def manifest_files() -> dict[Path, str]:
+    """Text of every file below manifests/ that the chart makes. Raises RenderError with Helm's message."""
+    files: dict[Path, str] = {}
+    for profile in PROFILES:
+        objects = parse(render([CHART / f"values-{profile}.yaml"], SETTINGS))
+        served = [NAMESPACE, *(each for each in objects if _component(each) not in JOBS or each["kind"] != "Job")]
+        files |= dict(_profile(profile, [_plain(each) for each in served if not _is_test(each)]))
+        if profile == "kind":
+            files |= dict(_jobs(objects))
+    return files
+
+
+def _profile(profile: str, objects: list[Object]) -> Iterator[tuple[Path, str]]:
+    parts: dict[str, list[Object]] = defaultdict(list)
+    for each in objects:
+        parts[_file(each)].append(each)
+    for name, members in sorted(parts.items()):
+        yield FOLDER / profile / f"{name}.yaml", GENERATED + dump(*members)
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "sightline",
+        "resources": [f"{name}.yaml" for name in sorted(parts)],
+    }
+    head = KUSTOMIZATION.format(profile=profile, secret=SECRET)
+    yield FOLDER / profile / "kustomization.yaml", GENERATED + head + dump(kustomization)
+
+
+def _jobs(objects: list[Object]) -> Iterator[tuple[Path, str]]:
+    for job in (each for each in objects if each["kind"] == "Job" and _component(each) in JOBS):
+        component = _component(job)
+        plain = _plain(job)
+        named = {"generateName": f"sightline-{component}-"} | plain["metadata"]
+        del named["name"]
+        text = dump(plain | {"metadata": named})
+        yield FOLDER / "jobs" / f"{component}.yaml", GENERATED + PLACES.format(job=component) + text
+
+
+def dump(*objects: Object) -> str:
+    """YAML documents, keys in their order."""
+    return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=1000, explicit_start=len(objects) > 1)
+
+
+def _component(each: Object) -> str:
+    return str(each["metadata"].get("labels", {}).get(COMPONENT, ""))
+
+
+def _file(each: Object) -> str:
+    special = {"NetworkPolicy": "network", "Namespace": "namespace"}
+    return special.get(each["kind"]) or _component(each) or "other"
+
+
+def _is_test(each: Object) -> bool:
+    return "helm.sh/hook" in each["metadata"].get("annotations", {}) or _component(each) in {"test", "tests"}
+
+
+def _plain(each: Object) -> Object:
+    """Without the marks by which Helm knows its objects."""
+    metadata = dict(each["metadata"])
+    metadata.pop("namespace", None)
+    for key in ("labels", "annotations"):
+        kept = {name: text for name, text in _texts(metadata.pop(key, None)).items() if not name.startswith(HELMS_OWN)}
+        if kept:
+            metadata[key] = kept
+    return {key: metadata if key == "metadata" else value for key, value in each.items()}
+
+
+def _texts(found: Mapping[str, str] | None) -> Mapping[str, str]:
+    return found or {}
