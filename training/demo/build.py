@@ -79,6 +79,8 @@ def build(
     Raises:
         FileExistsError: `out` exists.
     """
+    if out.exists():
+        raise FileExistsError(f"{out} exists already; choose another folder or remove it")
     with new_folder(out) as folder:
         world = draw(seed, size.users, size.items, size.interactions)
         say(f"drawing {size.items} pictures")
