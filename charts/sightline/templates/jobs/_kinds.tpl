@@ -16,7 +16,7 @@ storage: true
 {{- define "sightline.jobs.inputs" -}}
 - --recipe={{ include "sightline.jobs.recipe" .root }}
 - --data={{ .root.Values.jobs.data }}
-- --captions={{ include "sightline.jobs.captions" . }}
+- --captions={{ .root.Values.jobs.captions }}
 - --tokenizer={{ .root.Values.jobs.tokenizer }}
 - --work={{ include "sightline.jobs.work" . }}
 {{- if (index .root.Values.jobs .kind).gpus }}

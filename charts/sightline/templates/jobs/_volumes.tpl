@@ -17,10 +17,6 @@
 {{- .root.Values.jobs.store.uri | default (ternary "/volume/models" "" (ne (include "sightline.jobs.claim" .root) "")) | required (printf "jobs.%s.enabled: there is no place for bundles. Set jobs.store.uri (s3://bucket/models), or jobs.volume.existingClaim or jobs.volume.create for a claim." .kind) -}}
 {{- end -}}
 
-{{- define "sightline.jobs.captions" -}}
-{{- .root.Values.jobs.captions | default (ternary "/volume/captions" "" (ne (include "sightline.jobs.claim" .root) "")) | required (printf "jobs.%s.enabled: there is no place for captions. Set jobs.captions (s3://bucket/captions), or jobs.volume.existingClaim or jobs.volume.create for a claim." .kind) -}}
-{{- end -}}
-
 {{- define "sightline.jobs.work" -}}
 {{- if .root.Values.jobs.work.onVolume -}}
 {{- $_ := required (printf "jobs.work.onVolume (for jobs.%s): there is no volume. Set jobs.volume.existingClaim or jobs.volume.create." .kind) (include "sightline.jobs.claim" .root) -}}
@@ -31,15 +27,7 @@
 {{- end -}}
 
 {{- define "sightline.jobs.recipe" -}}
-{{- $recipe := .Values.jobs.recipe -}}
-{{- if and $recipe.path $recipe.inline -}}
-  {{- fail (printf "jobs.recipe: both path (%q) and inline are set. Set one of them." $recipe.path) -}}
-{{- end -}}
-{{- if $recipe.inline -}}
-/etc/sightline/recipe/recipe.yaml
-{{- else -}}
-{{ $recipe.path | default "demo" }}
-{{- end -}}
+{{- ternary "/etc/sightline/recipe/recipe.yaml" .Values.jobs.recipe.name (ne .Values.jobs.recipe.inline "") -}}
 {{- end -}}
 
 {{/* Name of the recipe's ConfigMap; the hash makes a changed recipe a new Job. */}}

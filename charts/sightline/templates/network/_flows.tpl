@@ -71,7 +71,7 @@ test:
 {{- end -}}
 
 {{- define "sightline.network.jobFlows" -}}
-{{- $remote := list .Values.jobs.store.uri .Values.jobs.data .Values.jobs.captions .Values.jobs.recipe.path | join " " | contains "://" -}}
+{{- $remote := list .Values.jobs.store.uri .Values.jobs.data .Values.jobs.captions .Values.jobs.recipe.name | join " " | contains "://" -}}
 {{- $external := include "sightline.network.external" (dict "root" . "when" $remote) -}}
 bootstrap:
   out:

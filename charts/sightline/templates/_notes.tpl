@@ -1,0 +1,49 @@
+{{/* What an installation lacks, one line each, for NOTES.txt. Context: root. */}}
+{{- define "sightline.notes.warnings" -}}
+{{- $bundled := include "sightline.items.bundled" . }}
+{{- $external := .Values.items.redis.external }}
+{{- $policy := .Values.networkPolicy }}
+{{- if eq .Values.captioner.mode "off" }}
+- There is no captioner: items keep the captions they have, new items are ranked without (captioner.mode).
+{{- end }}
+{{- if eq .Values.model.source "demo" }}
+- The model is the demo's, trained on invented people and drawn pictures. Train and serve your own: jobs.train, then model.source=store.
+{{- end }}
+{{- if and .Values.bootstrap.enabled (ne .Values.captioner.mode "off") (or (ne .Values.model.source "demo") (not $bundled)) }}
+- The bootstrap Job writes demo items into your item store: set bootstrap.enabled=false.
+{{- end }}
+{{- if eq .Values.captioner.mode "deployment" }}
+- captioner.mode=deployment is one Ray per pod. For production use rayservice, with KubeRay.
+{{- end }}
+{{- if eq .Values.ranker.mode "deployment" }}
+- ranker.mode=deployment runs Triton on CPUs. For GPUs and canaries use inferenceservice, with KServe.
+{{- end }}
+{{- if and (ne .Values.ranker.mode "external") (le (int .Values.ranker.replicas) 1) (not .Values.ranker.autoscaling.enabled) }}
+- One ranker pod: rankings stop while its node is away. Set ranker.replicas=2 and transformer.replicas=2, or switch autoscaling on.
+{{- end }}
+{{- if and $bundled (not .Values.items.redis.bundled.persistence.enabled) }}
+- The item store lives as long as its pod (items.redis.bundled.persistence). A lost store degrades rankings until a backfill.
+{{- end }}
+{{- if and $bundled (ne .Values.model.source "demo") }}
+- The bundled item store is a single pod. For production use items.redis.external.
+{{- end }}
+{{- if and (not $bundled) (not $external.existingSecret) }}
+- The external item store is used without a password: set items.redis.external.existingSecret.
+{{- end }}
+{{- if and (not $bundled) (hasPrefix "redis://" $external.url) }}
+- The external item store is used without TLS: rediss:// in items.redis.external.url.
+{{- end }}
+{{- if not $policy.enabled }}
+- There are no NetworkPolicies (networkPolicy.enabled): every pod of the cluster reaches ours{{ if eq .Values.captioner.mode "rayservice" }}, Ray's dashboard too, which runs code for everybody{{ end }}.
+{{- else if and (not $policy.clients) (or .Values.gateway.enabled .Values.ingress.enabled (ne .Values.transformer.service.type "ClusterIP")) }}
+- Only pods of this namespace may ask for rankings; let your gateway in by networkPolicy.clients.
+{{- end }}
+{{- if not .Values.monitoring.rules.enabled }}
+- Nobody is told when rankings fail: monitoring.podMonitors.enabled and monitoring.rules.enabled, with the Prometheus operator.
+{{- else if not .Values.monitoring.podMonitors.enabled }}
+- Alerts are made and nothing is scraped: SightlineRankingDown will fire until monitoring.podMonitors.enabled, or a scraper of yours.
+{{- end }}
+{{- if and .Values.jobs.suspend (or .Values.jobs.train.enabled .Values.jobs.lift.enabled .Values.jobs.publish.enabled .Values.jobs.backfill.enabled) }}
+- Jobs are suspended: `helm --wait` waits for them until its timeout.
+{{- end }}
+{{- end -}}

@@ -1,0 +1,23 @@
+{{/* Arguments of the check: what the modes do not have is not looked at. KServe's Service has no gRPC. Context: root. */}}
+{{- define "sightline.tests.args" -}}
+{{- $tests := .Values.tests -}}
+- --transformer-http={{ include "sightline.transformer.httpUrl" . }}
+{{- if ne .Values.ranker.mode "inferenceservice" }}
+- --transformer-grpc={{ include "sightline.transformer.grpcTarget" . }}
+{{- end }}
+{{- with include "sightline.captioner.url" . }}
+- --captioner={{ . }}
+- --picture={{ $tests.picture }}
+{{- end }}
+{{- with include "sightline.ranker.httpUrl" . }}
+- --ranker-http={{ . }}
+{{- end }}
+{{- if eq .Values.model.source "demo" }}
+- --bundle={{ include "sightline.model.demo" . }}
+{{- end }}
+- --model={{ .Values.model.name }}
+- --user={{ $tests.user }}
+- --items={{ join "," $tests.items }}
+- --{{ ternary "known" "any" $tests.known }}
+- --wait={{ $tests.waitSeconds }}
+{{- end -}}
