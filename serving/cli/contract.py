@@ -1,31 +1,22 @@
 """`sightline contract show|diff|report`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
-from models.bundle import read_bundle
-from models.contract import (
-    CaptionTokenizer,
-    Contract,
-    HashEncoder,
-    IdentityEncoder,
-    MultiHashEncoder,
-    QREncoder,
-    VersionBumpError,
-    check_bump,
-    differences,
-)
-from models.contract.report import CollisionReport, caption_report
 from serving.cli.context import Context, of
 from serving.cli.output import table
-from serving.items.lmdb_store import LmdbStore
 from serving.stack.errors import StackError
-from serving.stack.services import RANKER, bundle_path
+
+if TYPE_CHECKING:
+    from models.contract import Contract
+    from models.contract.report import CollisionReport
 
 app = typer.Typer(no_args_is_help=True, help="Look at feature contracts: show, diff, report.")
 
@@ -40,6 +31,8 @@ def show(
     ] = None,
 ) -> None:
     """Show what a ranker eats: digest, tensors, features."""
+    from serving.stack.services import RANKER, bundle_path
+
     given = of(context)
     contract = read(path or bundle_path(given.layout, RANKER))
     rows: list[Sequence[object]] = [
@@ -57,6 +50,8 @@ def show(
 @app.command()
 def diff(context: typer.Context, old: Place, new: Place) -> None:
     """Tell two contracts apart; exit code 1 when the version should have been raised and was not."""
+    from models.contract import VersionBumpError, check_bump, differences
+
     given = of(context)
     before, after = read(old), read(new)
     changes = differences(before, after)
@@ -79,6 +74,11 @@ def report(
     bundle: Annotated[Path | None, typer.Argument(help="A bundle's folder; the served ranker's if left out.")] = None,
 ) -> None:
     """Collisions and bucket load of every encoder on the captions of the item store."""
+    from models.bundle import read_bundle
+    from models.contract import CaptionTokenizer, HashEncoder, IdentityEncoder, MultiHashEncoder, QREncoder
+    from models.contract.report import caption_report
+    from serving.stack.services import RANKER, bundle_path
+
     given = of(context)
     found = read_bundle(bundle or bundle_path(given.layout, RANKER))
     feature = found.contract.caption
@@ -107,6 +107,9 @@ def read(path: Path) -> Contract:
         StackError: there is nothing at the path.
         BundleError, ContractError: what is there is broken.
     """
+    from models.bundle import read_bundle
+    from models.contract import Contract
+
     if path.is_dir():
         return read_bundle(path).contract
     try:
@@ -118,6 +121,8 @@ def read(path: Path) -> Contract:
 
 
 def _captions(given: Context) -> list[str]:
+    from serving.items.lmdb_store import LmdbStore
+
     with LmdbStore.open(given.layout.store, readonly=True) as store:
         return [row.caption.text for row in store.items() if row.caption is not None]
 
