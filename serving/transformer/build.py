@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import Coroutine, Mapping
@@ -14,18 +15,19 @@ from prometheus_client import REGISTRY
 from models.bundle import Bundle, read_bundle
 from models.contract import CaptionTokenizer
 from models.items import ItemStoreError
-from serving.items.lmdb_store import LmdbStore
+from serving.items.redis_store import RedisStore
+from serving.items.uri import is_redis, open_store
 from serving.transformer.feature_names import FeatureNames
 from serving.transformer.features import FeatureBuilder
 from serving.transformer.handshake import Handshake, Verdict
 from serving.transformer.metrics import Metrics
-from serving.transformer.missing import MissingCaptions, read_ids, write_ids
+from serving.transformer.missing import MissingCaptions, read_ids, share_ids, write_ids
 from serving.transformer.predictor import Predictor, open_channel
 from serving.transformer.ranker import Ranker
 from serving.transformer.request import Limits, RequestParser
 from serving.transformer.service import RankCall, Served, Service
 from serving.transformer.settings import Settings
-from serving.transformer.stores import StoreConnection
+from serving.transformer.stores import StoreConnection, at_once, beside
 
 FLUSH_SECONDS = 2.0
 log = logging.getLogger("sightline.transformer")
@@ -54,8 +56,7 @@ class Built:
 
     async def close(self) -> None:
         """Write the list a last time, close channel and store."""
-        if (ids := self.missing.take()) is not None:
-            self.missing.flush(ids)
+        _write_list(self.missing, None)
         await self.channel.close()
         self.store.close()
 
@@ -95,15 +96,26 @@ def _store(settings: Settings, metrics: Metrics) -> StoreConnection:
             log.info("the item store answers again")
 
     metrics.store_up.set(1)
-    return StoreConnection(lambda: LmdbStore.open(settings.store, readonly=True), clock=time.monotonic, report=report)
+    return StoreConnection(
+        lambda: open_store(settings.store, os.environ, readonly=True, timeout=settings.store_timeout_seconds),
+        clock=time.monotonic,
+        report=report,
+        reopen=beside if is_redis(settings.store) else at_once,
+    )
 
 
 def _missing(settings: Settings) -> MissingCaptions:
+    if settings.missing_file is None and is_redis(settings.store):
+        return MissingCaptions(settings.missing_limit, share_ids(lambda: _wanted(settings), settings.missing_limit))
     if settings.missing_file is None:
         return MissingCaptions(settings.missing_limit, lambda _: None)
     settings.missing_file.parent.mkdir(parents=True, exist_ok=True)
     known = read_ids(settings.missing_file)
     return MissingCaptions(settings.missing_limit, write_ids(settings.missing_file), known)
+
+
+def _wanted(settings: Settings) -> RedisStore:
+    return RedisStore.open(settings.store, os.environ, readonly=True)  # not in a request's time: it may take its own
 
 
 def _features(settings: Settings, bundle: Bundle, store: StoreConnection, missing: MissingCaptions) -> FeatureBuilder:
@@ -175,8 +187,21 @@ def _limits(settings: Settings) -> Limits:
 
 async def _keep_list(missing: MissingCaptions, metrics: Metrics) -> None:
     """Write the list of wanted captions off the event loop, when it changed."""
+    failure = None
     while True:
         await asyncio.sleep(FLUSH_SECONDS)
         metrics.wanted.set(len(missing))
-        if (ids := missing.take()) is not None:
-            await asyncio.to_thread(missing.flush, ids)
+        failure = await asyncio.to_thread(_write_list, missing, failure)
+
+
+def _write_list(missing: MissingCaptions, failure: str | None) -> str | None:
+    """Write the list if it changed. What prevents it is logged when it is not `failure` again, and returned."""
+    if (ids := missing.take()) is None:
+        return failure
+    try:
+        missing.flush(ids)
+    except (OSError, ItemStoreError) as error:
+        if str(error) != failure:
+            log.warning("the list of items without caption could not be written, it is tried again: %s", error)
+        return str(error)
+    return None

@@ -1,11 +1,14 @@
 """Items that were asked for and have no caption, kept for the captioning step."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
 from models.files import write_atomic
+from models.items import ItemStoreError
 
 Sink = Callable[[Sequence[str]], None]
 
@@ -52,8 +55,16 @@ class MissingCaptions:
         return list(self._ids)
 
     def flush(self, item_ids: Sequence[str]) -> None:
-        """Hand a set from `take` to the sink; may run in another thread."""
-        self._sink(item_ids)
+        """Hand a set from `take` to the sink; may run in another thread.
+
+        Raises:
+            OSError, ItemStoreError: it could not be written; the next `take` gives it again.
+        """
+        try:
+            self._sink(item_ids)
+        except (OSError, ItemStoreError):
+            self._changed = True
+            raise
 
 
 def write_ids(path: Path) -> Sink:
@@ -61,6 +72,33 @@ def write_ids(path: Path) -> Sink:
 
     def sink(item_ids: Sequence[str]) -> None:
         write_atomic(path, b"".join(orjson.dumps(item_id) + b"\n" for item_id in item_ids))
+
+    return sink
+
+
+class WantedSet(Protocol):
+    """A set that all replicas share: `serving.items.redis_store` has one beside the rows."""
+
+    def want(self, item_ids: Sequence[str], limit: int) -> None:
+        """Note ids; the first `limit` stay."""
+        ...
+
+    def unwant(self, item_ids: Sequence[str]) -> None:
+        """Forget ids."""
+        ...
+
+
+def share_ids(opened: Callable[[], AbstractContextManager[WantedSet]], limit: int) -> Sink:
+    """A sink that tells a shared set what came and went since the last time; what others noted stays."""
+    told: set[str] = set()
+
+    def sink(item_ids: Sequence[str]) -> None:
+        before = set(told)
+        told.clear()  # if this fails, all is told again: the shared set may have been lost
+        with opened() as wanted:
+            wanted.want([item_id for item_id in item_ids if item_id not in before], limit)
+            wanted.unwant(sorted(before.difference(item_ids)))
+        told.update(item_ids)
 
     return sink
 

@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from models.items import ItemStoreError
+from serving.items.uri import check_place
 
 ENVIRONMENT_PREFIX = "SIGHTLINE_TRANSFORMER_"
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -27,9 +30,13 @@ class Settings(BaseModel):
     also: Annotated[
         tuple[tuple[ModelName, Path], ...], Field(description="NAME=FOLDER of a further model; repeatable")
     ] = ()
-    store: Annotated[Path, Field(description="Folder of the item store")]
+    store: Annotated[str, Field(min_length=1, description="Item store: a folder, or redis://host:port/number")]
+    store_timeout_seconds: Annotated[Seconds, Field(description="Seconds that Redis has to let in and to answer")] = (
+        0.15  # a request waits for it: better a worse ranking than a late one
+    )
     missing_file: Annotated[
-        Path | None, Field(description="File that lists items without caption for the captioning step")
+        Path | None,
+        Field(description="File that lists items without caption for the captioning step; a Redis store keeps a list"),
     ] = None
     missing_limit: Annotated[int, Field(ge=1, description="Items in that list at most")] = 100_000
     predictor_host: Annotated[str, Field(min_length=1, description="Triton's host, or host:port; port 80 if none")]
@@ -58,6 +65,15 @@ class Settings(BaseModel):
     max_text_bytes: Annotated[int, Field(ge=1, description="Bytes of a string feature at most")] = 1024
     cache_items: Annotated[int, Field(ge=1, description="Encoded items kept per model")] = 100_000
     grace_seconds: Annotated[Seconds, Field(description="Seconds that running calls get at shutdown")] = 20.0
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_place(cls, store: str) -> str:
+        try:
+            check_place(store)
+        except ItemStoreError as cause:
+            raise ValueError(str(cause)) from cause
+        return store
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -1,5 +1,6 @@
 """The item store as the ranking path sees it: it may be away, and is then asked again after a pause."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -28,11 +29,25 @@ class Store(Protocol):
         ...
 
 
+Start = Callable[[Callable[[], None]], None]
+
+
+def at_once(attempt: Callable[[], None]) -> None:
+    """Open the store while the request waits: right for a folder of this machine, which answers in microseconds."""
+    attempt()
+
+
+def beside(attempt: Callable[[], None]) -> None:
+    """Open the store in a thread: right for a server, of which nobody knows whether and when it answers."""
+    threading.Thread(target=attempt, name="item-store", daemon=True).start()
+
+
 class StoreConnection:
     """Opens the store when it is first needed and again after a failure, at most once every `pause` seconds.
 
     Every method raises `ItemStoreError` while the store is away; the caller degrades. `epoch` names a state of the
-    rows: it never goes back to an earlier value, not even when the store is replaced by another one.
+    rows: it never goes back to an earlier value, not even when the store is replaced by another one. `reopen` says how
+    a store that failed is opened again: a request that meets a store which hangs waits for it once, the next ones not.
     """
 
     def __init__(
@@ -42,11 +57,14 @@ class StoreConnection:
         clock: Callable[[], float],
         report: Callable[[ItemStoreError | None], None],
         pause: float = 1.0,
+        reopen: Start = at_once,
     ) -> None:
         self._opened, self._clock, self._report, self._pause = opened, clock, report, pause
+        self._reopen = reopen
         self._store: Store | None = None
         self._failure: ItemStoreError | None = None
         self._next_try = float("-inf")
+        self._opening = False
         self._generation: int | None = None
         self.epoch = 0
 
@@ -82,19 +100,25 @@ class StoreConnection:
             raise
 
     def _connected(self) -> Store:
-        if self._store is not None:
-            return self._store
-        if self._failure is not None and self._clock() < self._next_try:
+        if self._store is None and not self._opening and self._clock() >= self._next_try:
+            self._opening = True
+            start = self._reopen if self._failure else at_once
+            start(self._open)
+        if self._store is None:
             raise ItemStoreError(str(self._failure)) from self._failure
+        return self._store
+
+    def _open(self) -> None:
         try:
             self._store = self._opened()
         except ItemStoreError as cause:
             self._fail(cause)
-            raise
+            return
+        finally:
+            self._opening = False
         if self._failure is not None:
             self._failure = None
             self._report(None)
-        return self._store
 
     def _fail(self, cause: ItemStoreError) -> None:
         self._generation = None

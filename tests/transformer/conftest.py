@@ -39,7 +39,8 @@ from models.recommender.config import DCNSettings, EmbeddingSettings
 from models.triton.config import TritonSettings
 from models.triton.repository import place_model
 from serving.items.lmdb_store import LmdbStore
-from serving.stack.triton_server import TritonPorts, free_port, running_triton
+from serving.ranker.command import TritonPorts
+from serving.stack.triton_server import free_port, running_triton
 
 WORDS = ["a", "red", "car", "two", "small", "dogs", "play", "in", "the", "snow", "green", "bottle", "night", "street"]
 
@@ -204,7 +205,7 @@ class Running:
     grpc_port: int
     process: subprocess.Popen[bytes]
     log: Path
-    store: Path
+    store: Path | str
     missing_file: Path
 
     @property
@@ -224,7 +225,7 @@ def wait_until(truth: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @contextmanager
 def running_transformer(
-    folder: Path, bundle: Path, store: Path, triton_port: int, *more: str, last: Sequence[str] = ()
+    folder: Path, bundle: Path, store: Path | str, triton_port: int, *more: str, last: Sequence[str] = ()
 ) -> Iterator[Running]:
     """The transformer as a process of its own; ended by SIGTERM."""
     http_port, grpc_port = free_port(), free_port()
@@ -242,6 +243,8 @@ def running_transformer(
         "handshake_seconds": 0.3,
         "retry_after_seconds": 1.5,
     }
+    if isinstance(store, str):  # a server keeps the list of missing captions itself
+        del arguments["missing_file"]
     argv = [sys.executable, "-m", "serving.transformer.run", *more]
     argv += [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
     argv += last  # argparse takes the last of two

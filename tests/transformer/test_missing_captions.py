@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.transformer.missing import MissingCaptions, read_ids, write_ids
+from models.items import ItemStoreError
+from serving.transformer.missing import MissingCaptions, read_ids, share_ids, write_ids
 
 
 def test_ids_are_kept_once_in_the_order_they_were_missed_until_captioned() -> None:
@@ -48,3 +49,57 @@ def test_a_missing_file_is_an_empty_list_and_a_broken_one_is_named(tmp_path: Pat
     (tmp_path / "broken").write_text("3\n")
     with pytest.raises(ValueError, match="is 3; expected one JSON string"):
         read_ids(tmp_path / "broken")
+
+
+class Shared:
+    """A set that other replicas write too."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = ["theirs"]
+        self.away = False
+
+    def __enter__(self) -> "Shared":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def want(self, item_ids: list[str], limit: int) -> None:
+        if self.away:
+            raise ItemStoreError("away")
+        self.ids = (self.ids + [each for each in item_ids if each not in self.ids])[:limit]
+
+    def unwant(self, item_ids: list[str]) -> None:
+        self.ids = [each for each in self.ids if each not in item_ids]
+
+
+def test_a_shared_set_hears_what_came_and_went_and_keeps_what_others_noted() -> None:
+    shared = Shared()
+    missing = MissingCaptions(10, share_ids(lambda: shared, 3))
+    for missed, captioned, expected in (
+        (["a"], [], ["theirs", "a"]),
+        (["b", "c"], ["a"], ["theirs", "b"]),
+        ([], ["theirs", "b"], ["theirs"]),
+    ):
+        missing.missed(missed)
+        missing.captioned(captioned)
+        taken = missing.take()
+        assert taken is not None
+        missing.flush(taken)
+        assert shared.ids == expected
+
+
+def test_a_list_that_cannot_be_written_is_given_again() -> None:
+    shared = Shared()
+    shared.away = True
+    missing = MissingCaptions(10, share_ids(lambda: shared, 3))
+    missing.missed(["a"])
+    for _ in range(2):
+        taken = missing.take()
+        assert taken == ["a"]
+        with pytest.raises(ItemStoreError, match="away"):
+            missing.flush(taken)
+    shared.away = False
+    assert missing.take() == ["a"]
+    missing.flush(["a"])
+    assert shared.ids == ["theirs", "a"]
+    assert missing.take() is None

@@ -299,3 +299,23 @@ def test_a_lost_store_is_opened_again_after_a_pause_and_its_epoch_never_repeats(
     now[0] = 6.0
     assert connection.refresh() == epoch + 1, "the same generation of another store is another epoch"
     assert [report and str(report) for report in reports] == ["the store is away", "not there yet", None]
+
+
+def test_a_store_that_is_opened_beside_the_requests_never_makes_them_wait() -> None:
+    now, attempts, reports = [0.0], [], []
+    lost, found = Opened([]), Opened([])
+    stores = [lost, found]
+    connection = StoreConnection(
+        lambda: stores.pop(0), clock=lambda: now[0], report=reports.append, pause=1.0, reopen=attempts.append
+    )
+    connection.refresh()
+    assert attempts == [], "the first request waits: it would be degraded otherwise"
+    lost.broken = True
+    for moment in (0.0, 0.5, 1.5, 3.0):
+        now[0] = moment
+        with pytest.raises(ItemStoreError, match="away"):
+            connection.refresh()
+    assert len(attempts) == 1, "one attempt at a time, after the pause"
+    attempts[0]()
+    assert connection.refresh()
+    assert [report and str(report) for report in reports] == ["the store is away", None]

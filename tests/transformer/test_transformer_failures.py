@@ -19,7 +19,8 @@ from tritonclient.utils import InferenceServerException
 from models.items import ItemRow, StoredCaption
 from models.triton.repository import place_model
 from serving.items.lmdb_store import LmdbStore
-from serving.stack.triton_server import TritonCommand, free_port, load_model
+from serving.ranker.command import TritonCommand
+from serving.stack.triton_server import free_port, load_model
 
 
 @dataclass

@@ -21,6 +21,7 @@ def test_defaults_are_those_promised() -> None:
     assert settings.models == {"ranker": Path("b")}
     assert (settings.host, settings.http_port, settings.grpc_port) == ("0.0.0.0", 8080, 8081)
     assert (settings.max_candidates, settings.predictor_request_timeout_seconds) == (1000, 2.0)
+    assert settings.store_timeout_seconds == 0.15
 
 
 def test_arguments_win_over_the_environment() -> None:
@@ -55,6 +56,8 @@ def test_all_faults_are_told_at_once() -> None:
         (["--grpc_port", "8080"], "expected two ports"),
         (["--predictor_protocol", "v1"], "grpc-v2"),
         (["--model_name", "a/b"], "model_name"),
+        (["--store", "redis://:secret@items:6379/0"], "store: .*set SIGHTLINE_STORE_PASSWORD"),
+        (["--store", "memcached://items"], "expected a folder, redis://"),
         (["--predictor_request_timeout_seconds", "nan"], "predictor_request_timeout_seconds"),
     ],
 )
