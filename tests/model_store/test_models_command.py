@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from models.bundle import read_bundle
 
 
 def sightline(*words):
@@ -58,3 +61,19 @@ def test_a_refusal_is_one_sentence_and_a_code(bundle, tmp_path, words, code, mes
     assert done.returncode == code
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("extra", ["ranker", "transformer", "trainer"])
+def test_an_image_has_the_packages_that_its_models_command_needs(bundle, s3, tmp_path, extra):
+    program = [sys.executable, str(Path(__file__).with_name("only_extra.py")), extra, "--json", "models"]
+    for words in (("publish", bundle.path, "--store", s3), ("fetch", f"{s3}/ranker/1", "--to", tmp_path / "bundle")):
+        done = subprocess.run([*program, *map(str, words)], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+    assert read_bundle(tmp_path / "bundle").id == bundle.id
+
+
+def test_the_check_of_packages_would_see_one_that_is_missing(bundle):
+    program = [sys.executable, str(Path(__file__).with_name("only_extra.py")), "rollout", "models", "verify"]
+    done = subprocess.run([*program, str(bundle.path)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "ModuleNotFoundError" in done.stderr
