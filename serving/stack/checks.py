@@ -11,10 +11,10 @@ from typing import Literal
 
 import psutil
 
+from serving.ranker.command import TritonCommand, TritonServerError
 from serving.stack.errors import StackError
 from serving.stack.layout import Layout
 from serving.stack.ports import Ports, is_free
-from serving.stack.triton_server import TritonCommand, TritonServerError
 
 _GIB = 2**30
 _PROGRAMS = {

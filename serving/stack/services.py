@@ -7,10 +7,10 @@ from pathlib import Path
 
 import httpx
 
+from serving.ranker.command import TritonCommand
 from serving.stack.layout import Layout
 from serving.stack.ports import HOST, Ports
 from serving.stack.service import Service
-from serving.stack.triton_server import TritonCommand
 
 RANKER = "ranker"
 ABLATION = "ranker-ids"

@@ -20,6 +20,7 @@ LIGHT = (
     "models.store",
     "models.triton",
     "serving.items",
+    "serving.ranker",
     "serving.transformer",
 )
 PACKAGES = ("models", "training", "serving")

@@ -22,7 +22,8 @@ from models.recommender.build import Ranker, build_ranker
 from models.recommender.config import DCNSettings, EmbeddingSettings
 from models.triton.config import TritonSettings
 from models.triton.repository import place_model
-from serving.stack.triton_server import TritonPorts, running_triton
+from serving.ranker.command import TritonPorts
+from serving.stack.triton_server import running_triton
 
 TOKENIZER = b'{"a tokenizer": "of the test"}'
 

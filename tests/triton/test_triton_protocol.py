@@ -8,7 +8,8 @@ import pytest
 import tritonclient.grpc as grpc_client
 
 from models.triton.repository import place_model
-from serving.stack.triton_server import TritonServerError, ask, is_ready, load_model, running_triton
+from serving.ranker.command import TritonServerError
+from serving.stack.triton_server import ask, free_port, is_ready, load_model, running_triton
 
 
 def get(port, path):
@@ -114,6 +115,10 @@ def test_the_server_ends_within_seconds_and_leaves_no_shared_memory(bundled, tmp
         assert is_ready(ports.http)
     assert not is_ready(ports.http)
     assert set(Path("/dev/shm").glob("sightline-*")) <= before
+
+
+def test_nobody_answering_is_not_ready():
+    assert not is_ready(free_port())
 
 
 def test_a_missing_repository_is_refused_before_anything_starts(tmp_path):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.stack import triton_server
-from serving.stack.triton_server import TritonCommand, TritonServerError
+from serving.ranker import command as module
+from serving.ranker.command import TritonCommand, TritonServerError
 
 
 @pytest.fixture
@@ -51,16 +51,12 @@ def test_two_working_folders_never_share_memory_regions(command, tmp_path):
 
 def test_a_python_without_a_shared_library_is_told_how_to_get_one(command, monkeypatch, tmp_path):
     monkeypatch.setattr(sysconfig, "get_config_var", lambda name: str(tmp_path))
-    monkeypatch.setattr(triton_server.sys, "base_prefix", str(tmp_path))
+    monkeypatch.setattr(module.sys, "base_prefix", str(tmp_path))
     with pytest.raises(TritonServerError, match=r"needs libpython3\.11\.so\.1\.0, which .*--enable-shared"):
         command.prepare()
 
 
 def test_a_missing_wheel_is_told(command, monkeypatch):
-    monkeypatch.setattr(triton_server.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TritonServerError, match="nvidia-pytriton is not installed; run `make setup`"):
         command.prepare()
-
-
-def test_nobody_answering_is_not_ready():
-    assert not triton_server.is_ready(triton_server.free_port())

@@ -1,0 +1,59 @@
+"""The ranker's container: `python -m serving.ranker.run --bundle DIR` checks what it is given, then becomes Triton.
+
+This process is replaced by `tritonserver`, so that signals reach Triton itself and its exit code is the container's:
+0 after SIGTERM. Before that: 1 it cannot start, 2 unusable settings, 3 port in use.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from models.bundle import BundleError
+from serving.ranker.command import TritonCommand, TritonServerError
+from serving.ranker.placing import PortInUseError, StartError, repository, require_ports
+from serving.ranker.settings import Settings, SettingsError, read_settings
+
+
+def main(argv: Sequence[str]) -> NoReturn:
+    """Become Triton, or exit with the code that says why not."""
+    try:
+        settings = read_settings(argv, os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"the ranker's settings cannot be used:\n{error}\n")
+        sys.exit(2)
+    try:
+        command = prepared(settings)
+        env = command.env(os.environ)
+    except (BundleError, StartError, TritonServerError, OSError) as error:
+        sys.stderr.write(f"the ranker cannot start: {error}\n")
+        sys.exit(3 if isinstance(error, PortInUseError) else 1)
+    sys.stderr.flush()
+    os.execve(command.argv[0], command.argv, env)
+
+
+def prepared(settings: Settings) -> TritonCommand:
+    """Triton's command line, with everything in place that it reads.
+
+    Raises:
+        BundleError, StartError, TritonServerError: something is missing, changed or taken; the message says which.
+    """
+    require_ports(settings)
+    command = TritonCommand(
+        repository=repository(settings),
+        http_port=settings.http_port,
+        grpc_port=settings.grpc_port,
+        metrics_port=settings.metrics_port,
+        workdir=settings.work_dir,
+        exit_timeout_seconds=settings.exit_timeout_seconds,
+        host=settings.host,
+        connection_age_seconds=settings.connection_age_seconds,
+    )
+    command.prepare()
+    for name, path in settings.bundles.items():
+        sys.stderr.write(f"ranker: model {name} is the bundle {path}\n")
+    return command
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,134 @@
+"""The settings of the ranker's container, from arguments and environment."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+ENVIRONMENT_PREFIX = "SIGHTLINE_RANKER_"
+Port = Annotated[int, Field(ge=1, le=65535)]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}$")]
+_OF_BUNDLES = ("model_name", "also", "instances", "intra_op_threads", "device")
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; names all of them at once."""
+
+
+class Settings(BaseModel):
+    """Every setting. As an argument `--the-name value`; as an environment variable SIGHTLINE_RANKER_THE_NAME."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: Annotated[Path | None, Field(description="Folder of the model's bundle")] = None
+    model_name: Annotated[ModelName, Field(description="Name of the model in Triton")] = "ranker"
+    also: Annotated[
+        tuple[tuple[ModelName, Path], ...], Field(description="NAME=FOLDER of a further bundle; repeatable")
+    ] = ()
+    repository: Annotated[
+        Path | None, Field(description="Triton repository that is served as it is, instead of bundles")
+    ] = None
+    host: Annotated[str, Field(min_length=1, description="Address to listen on; 127.0.0.1 for this machine only")] = (
+        "0.0.0.0"  # a container must be reachable from outside
+    )
+    grpc_port: Annotated[Port, Field(description="Port of gRPC")] = 9000
+    http_port: Annotated[Port, Field(description="Port of REST and health")] = 8080
+    metrics_port: Annotated[Port, Field(description="Port of Prometheus metrics")] = 8002
+    work_dir: Annotated[
+        Path, Field(description="Folder for all that is written, beside /dev/shm; made when it is missing")
+    ] = Path("/tmp/ranker")
+    instances: Annotated[int, Field(ge=1, le=64, description="Batches of one model that run at the same time")] = 1
+    intra_op_threads: Annotated[int, Field(ge=1, le=64, description="Threads within one batch")] = 1
+    device: Annotated[
+        Literal["cpu", "gpu"], Field(description="Where the model runs; gpu needs onnxruntime-gpu and a GPU")
+    ] = "cpu"
+    exit_timeout_seconds: Annotated[
+        int, Field(ge=1, le=600, description="Seconds that calls in progress get at SIGTERM")
+    ] = 20
+    connection_age_seconds: Annotated[
+        int, Field(ge=1, le=86400, description="Age at which a gRPC connection is renewed, so that new pods are found")
+    ] = 60
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.bundle is None) == (self.repository is None):
+            given = "neither" if self.bundle is None else "both"
+            raise ValueError(f"bundle, repository: {given} given; expected one of --bundle DIR and --repository DIR")
+        idle = [name for name in _OF_BUNDLES if name in self.model_fields_set]
+        if self.repository is not None and idle:
+            raise ValueError(f"{', '.join(idle)}: does nothing beside --repository, which says it all; remove it")
+        for name in (names := [self.model_name, *(name for name, _ in self.also)]):
+            if names.count(name) > 1:
+                raise ValueError(f"also: model {name!r} is named twice; give every model its own name")
+        if len(set(self.ports.values())) < len(self.ports):
+            raise ValueError(
+                f"{', '.join(f'{name} {port}' for name, port in self.ports.items())}: expected three ports"
+            )
+        return self
+
+    @property
+    def bundles(self) -> dict[str, Path]:
+        """Bundle folder by model name, the main model first; empty with a repository."""
+        return {} if self.bundle is None else {self.model_name: self.bundle, **dict(self.also)}
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Port by the name of its setting."""
+        return {"grpc_port": self.grpc_port, "http_port": self.http_port, "metrics_port": self.metrics_port}
+
+
+def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from arguments, then environment, then defaults. Raises `SettingsError` with every fault.
+
+    An unknown argument ends the program with argparse's message; abbreviations are not taken.
+    """
+    given = {key: value for key, value in vars(_parser().parse_args(list(argv))).items() if value is not None}
+    values: dict[str, Any] = {**_from_environment(environment), **given}
+    if "also" in values:
+        entries = values["also"].split() if isinstance(values["also"], str) else values["also"]
+        values["also"] = [_named(entry) for entry in entries]
+    try:
+        return Settings(**values)
+    except ValidationError as cause:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_reason(e)}" for e in cause.errors()]
+        raise SettingsError("\n".join(lines)) from cause
+
+
+def _named(entry: str) -> tuple[str, str]:
+    name, equals, folder = entry.partition("=")
+    if not (name and equals and folder):
+        raise SettingsError(f"also: is {entry!r}; expected NAME=FOLDER, such as ranker-ids=/bundles/ranker-ids")
+    return name, folder
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.ranker.run",
+        description="Serves bundles, or a Triton repository, on the PyPI wheel's Triton: the process becomes Triton.",
+        allow_abbrev=False,
+        epilog=f"Every argument may also be set as an environment variable {ENVIRONMENT_PREFIX}<NAME>.",
+    )
+    for name, field in Settings.model_fields.items():
+        text = f"{field.description} (default {field.default})"
+        action = "append" if name == "also" else "store"
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=text, action=action)
+    return parser
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for key, value in environment.items():
+        if key.startswith(ENVIRONMENT_PREFIX):
+            name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if name not in Settings.model_fields:
+                raise SettingsError(f"{key}: there is no setting {name!r}; remove the variable or correct its name")
+            found[name] = value
+    return found
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
+    return f"is {error['input']!r}; {error['msg']}"
