@@ -10,10 +10,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format bench captioner lock clean
+.PHONY: help setup demo up down test check format bench captioner lock kind-up e2e clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Sightline needs Python 3.11: set PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -60,6 +60,13 @@ lock: ## pin every dependency again (torch keeps its public version)
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock.new pyproject.toml
 	sed -i 's/+cpu$$//' requirements.lock.new
 	mv requirements.lock.new requirements.lock
+
+kind-up: ## a kind cluster with the whole stack in it (docker, kind and internet; OPERATORS=1 adds KServe and KubeRay)
+	manifests/clusters/kind-up.sh $(if $(OPERATORS),--operators)
+
+e2e: $(READY) ## test the chart on a cluster: make e2e KUBECONFIG=~/.kube/config E2E=--images-loaded
+	@test -n "$(KUBECONFIG)" || { echo "name the cluster: make e2e KUBECONFIG=path" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/e2e -m cluster --kubeconfig "$(KUBECONFIG)" $(E2E)
 
 clean: ## remove what runs have left (.sightline), not the environment
 	rm -rf .sightline
