@@ -1,26 +1,26 @@
 """A training run's state in one safetensors file: weights, best weights, optimizer, and where the loop stood.
 
-The file is replaced as a whole at the end of an epoch. Everything random is drawn from (seed, epoch), so that a run
-that goes on from a checkpoint takes the same steps, bit for bit, as one that was never interrupted. No pickle is
-involved.
+The file is replaced as a whole, after any step. Everything random is drawn from (seed, epoch), and what an epoch has
+used of it is saved, so that a run that goes on from a checkpoint takes the same steps, bit for bit, as one that was
+never interrupted. No pickle is involved.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from models.files import write_atomic
 
-_STATE = "sightline.training"
+_STATE = "sightline.training.2"
 
 
 class CheckpointError(ValueError):
@@ -28,24 +28,40 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """Where a run's state is kept, and how often within an epoch; it is also saved at the end of each."""
+
+    path: Path
+    seconds: float = 60.0
+    steps: int | None = None
+
+    def due(self, seconds: float, steps: int) -> bool:
+        """Whether to save, so long and so many steps after the last time."""
+        return seconds >= self.seconds or (self.steps is not None and steps >= self.steps)
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """State at the end of an epoch.
+    """State after a step.
 
     Attributes:
         identity: what the run is: contract digest, data digest, seed, settings. A run goes on from its own kind only.
-        progress: plain numbers: epochs done, validation history.
-        model, best: weights by name; optimizer: Adam's tensors by `<parameter name>.<key>`.
+        progress: plain numbers: epochs and steps done, validation history.
+        best: weights by name. A finished run has nothing else.
+        model: weights by name; optimizer: Adam's tensors by `<parameter name>.<key>`.
+        epoch: of an unfinished epoch its `loss` so far and the random `generator`'s state; else empty.
     """
 
     identity: Mapping[str, Any]
     progress: Mapping[str, Any]
-    model: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
-    optimizer: Mapping[str, Tensor]
+    model: Mapping[str, Tensor] = field(default_factory=dict)
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    epoch: Mapping[str, Tensor] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write, whole or not at all."""
-        groups = {"model": self.model, "best": self.best, "optimizer": self.optimizer}
+        groups = {"best": self.best, "model": self.model, "optimizer": self.optimizer, "epoch": self.epoch}
         tensors = {
             f"{group}/{name}": value.contiguous() for group, part in groups.items() for name, value in part.items()
         }
@@ -60,15 +76,23 @@ class Checkpoint:
             CheckpointError: damaged, or of another run; names each part of the identity that differs.
         """
         try:
-            with safe_open(path, framework="pt") as file:
-                state = json.loads((file.metadata() or {})[_STATE])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            return cls.parse(path.read_bytes(), str(path), identity)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error.strerror}); remove it to start anew") from error
+
+    @classmethod
+    def parse(cls, data: bytes, where: str, identity: Mapping[str, Any]) -> Checkpoint:
+        """`read` for the file's content."""
+        try:
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            state = json.loads(header["__metadata__"][_STATE])
+            tensors = load(data)
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise CheckpointError(
-                f"{path} is not a checkpoint of this project ({error}); remove it to start anew"
+                f"{where} is not a checkpoint of this version of the project ({error}); remove it to start anew"
             ) from error
-        _refuse_other(path, state["identity"], json.loads(json.dumps(identity)))
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        _refuse_other(where, state["identity"], json.loads(json.dumps(identity)))
+        parts: dict[str, dict[str, Tensor]] = {"best": {}, "model": {}, "optimizer": {}, "epoch": {}}
         for name, value in tensors.items():
             group, _, rest = name.partition("/")
             parts[group][rest] = value
@@ -93,8 +117,25 @@ def restore_optimizer(model: torch.nn.Module, optimizer: torch.optim.Optimizer, 
             optimizer.state[parameter][key] = value.clone().to(device)
 
 
-def _refuse_other(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+class Pace:
+    """Says when the next save is due."""
+
+    def __init__(self, saving: Saving | None, clock: Callable[[], float]) -> None:
+        self._saving, self._clock = saving, clock
+        self._since, self._steps = clock(), 0
+
+    def after_step(self) -> bool:
+        """Whether to save now; to be called once after each step."""
+        self._steps += 1
+        return self._saving is not None and self._saving.due(self._clock() - self._since, self._steps)
+
+    def saved(self) -> None:
+        """Count from here."""
+        self._since, self._steps = self._clock(), 0
+
+
+def _refuse_other(where: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     different = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
     if different:
         lines = "".join(f"\n  - {key}: {found.get(key)!r} in the file, {wanted.get(key)!r} now" for key in different)
-        raise CheckpointError(f"{path} is of another run; remove it to start anew, or restore what differs:{lines}")
+        raise CheckpointError(f"{where} is of another run; remove it to start anew, or restore what differs:{lines}")

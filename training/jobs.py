@@ -6,14 +6,13 @@ several at once: more workers make a recipe faster and change nothing else.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,16 @@ from safetensors.torch import load, save
 
 from models.contract import Contract
 from models.recommender.build import build_ranker
-from training.loop import Epoch, Fitted, TrainingError
+from training import leash
+from training.distributed import ALONE, Group
+from training.loop import Epoch, Fitted, TrainingError, TrainingStoppedError, never
 from training.recipe import Recipe
 from training.rows import Parts
 from training.variant import TrainResult, train_encoded
 
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
+POLL_SECONDS = 0.2
+SAVING_SECONDS = 20.0
+"""What a worker has to save its state and end; a Job's grace period is 30 s."""
 _NOBODY = np.empty(0, dtype=object)
 
 
@@ -44,22 +47,38 @@ class Job:
     identity: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who trains, and who may stop it: nothing in here changes a result.
+
+    Attributes:
+        workers: runs at the same time; one after the other where several processes share each.
+        stop: asked again and again; once true, every run saves its state and ends.
+    """
+
+    workers: int = 1
+    stop: Callable[[], bool] = never
+    group: Group = field(default=ALONE)
+
+
 def run_jobs(
-    jobs: Sequence[Job], workers: int, on_epoch: Callable[[Job, Epoch], None], on_done: Callable[[Job], None]
+    jobs: Sequence[Job], crew: Crew, on_epoch: Callable[[Job, Epoch], None], on_done: Callable[[Job], None]
 ) -> list[TrainResult]:
     """Run all jobs and give their results in order. `on_epoch` is called with one worker only.
 
     Raises:
         TrainingError: a run failed, or a worker was ended from outside; the others are ended too.
+        TrainingStoppedError: the crew was asked to stop; every run that had begun has saved its state.
+        RankError, RankLostError: see `training.loop.fit`.
     """
-    if workers == 1:
-        return [_alone(job, on_epoch, on_done) for job in jobs]
-    with _pool(min(workers, len(jobs))) as pool:
+    if crew.workers == 1 or crew.group.world > 1:
+        return [_alone(job, crew, on_epoch, on_done) for job in jobs]
+    with _pool(min(crew.workers, len(jobs))) as (pool, workers):
         futures = [pool.submit(_in_worker, _light(job)) for job in jobs]
         results = []
         for job, future in zip(jobs, futures, strict=True):
             try:
-                fitted, scores, weights = future.result()
+                fitted, scores, weights = _result(future, crew.stop, workers)
             except BrokenProcessPool as error:
                 raise TrainingError(
                     f"{job.label}: a training process was ended from outside (out of memory?); "
@@ -70,27 +89,50 @@ def run_jobs(
     return results
 
 
-def _alone(job: Job, on_epoch: Callable[[Job, Epoch], None], on_done: Callable[[Job], None]) -> TrainResult:
-    result = _train(job, lambda epoch: on_epoch(job, epoch))
+def _alone(job: Job, crew: Crew, on_epoch: Callable[[Job, Epoch], None], on_done: Callable[[Job], None]) -> TrainResult:
+    if crew.group.world == 1 and crew.stop():
+        raise TrainingStoppedError(f"stopped before {job.label}")
+    result = _train(job, lambda epoch: on_epoch(job, epoch), crew.stop, crew.group)
     on_done(job)
     return result
 
 
-def _train(job: Job, on_epoch: Callable[[Epoch], None]) -> TrainResult:
-    return train_encoded(
-        job.recipe,
-        job.contract,
-        job.parts,
-        seed=job.seed,
-        checkpoint=job.checkpoint,
-        identity=job.identity,
-        on_epoch=on_epoch,
-    )
+def _train(job: Job, on_epoch: Callable[[Epoch], None], stop: Callable[[], bool], group: Group = ALONE) -> TrainResult:
+    try:
+        return train_encoded(
+            job.recipe,
+            job.contract,
+            job.parts,
+            seed=job.seed,
+            checkpoint=job.checkpoint,
+            identity=job.identity,
+            on_epoch=on_epoch,
+            stop=stop,
+            group=group,
+        )
+    except TrainingStoppedError as error:
+        raise TrainingStoppedError(f"{job.label}: {error}") from error
 
 
 def _in_worker(job: Job) -> tuple[Fitted, Any, bytes]:
-    result = _train(job, lambda epoch: None)
-    return result.fitted, result.test_scores, save(result.model.state_dict())
+    with leash.working() as asked:
+        result = _train(job, lambda epoch: None, asked)
+        return result.fitted, result.test_scores, save(result.model.state_dict())
+
+
+def _result(
+    future: Future[tuple[Fitted, Any, bytes]], stop: Callable[[], bool], workers: Callable[[], set[BaseProcess]]
+) -> tuple[Fitted, Any, bytes]:
+    """Wait for a run; once asked to stop, have every worker save and end."""
+    while not wait([future], timeout=POLL_SECONDS).done:
+        if stop():
+            still = workers()
+            for each in still:
+                each.terminate()
+            for each in still:
+                each.join(SAVING_SECONDS)
+            raise TrainingStoppedError(f"stopped; {len(still)} training process(es) saved their runs and ended")
+    return future.result()
 
 
 def _rebuilt(job: Job, fitted: Fitted, scores: Any, weights: bytes) -> TrainResult:
@@ -106,20 +148,19 @@ def _light(job: Job) -> Job:
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(workers: int) -> Iterator[tuple[ProcessPoolExecutor, Callable[[], set[BaseProcess]]]]:
     """Worker processes that end with the block, at once if it raises, and with this process, however it ends."""
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_on_leash)
+
+    def ours() -> set[BaseProcess]:
+        return set(multiprocessing.active_children()) - before
+
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=leash.put_on)
     try:
-        yield pool
+        yield pool, ours
     except BaseException:
-        for child in set(multiprocessing.active_children()) - before:
+        for child in ours():
             child.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _on_leash() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from models.recommender.build import Ranker
-from training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from training.checkpoint import Saving
+from training.distributed import ALONE, Group, InParts, RankError, RankLostError
 from training.metrics import auc
+from training.progress import Run
 from training.rows import Rows
+from training.steps import Backward, DeviceRows, Hidden, Shuffle, or_none, whole_batch
 
 EVALUATION_ROWS = 32_768
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why."""
+
+
+class TrainingStoppedError(Exception):
+    """Training was asked to stop, and did; what it needs to go on is saved if it has a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +44,6 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
-    """Column values for rows in which something is shown as missing.
-
-    Attributes:
-        share: share of training rows, drawn anew in every epoch.
-        categorical: columns that become bucket 0.
-        dense: columns and the encoded value of their default.
-        caption: whether the caption becomes "no caption".
-    """
-
-    share: float
-    categorical: tuple[int, ...] = ()
-    dense: tuple[tuple[int, float], ...] = ()
-    caption: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Fitted:
     """How a run went: epochs done, the best of them (from 1), its validation AUC, training rows a second."""
 
@@ -65,23 +53,9 @@ class Fitted:
     rows_per_second: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Batches:
-    """Rows on the device."""
-
-    dense: Tensor
-    categorical: Tensor
-    labels: Tensor
-    item: Tensor
-    captions: Tensor | None
-
-    @classmethod
-    def of(cls, rows: Rows, device: torch.device) -> _Batches:
-        captions = None if rows.captions is None else torch.from_numpy(rows.captions).to(device)
-        dense, categorical, labels, item = (
-            torch.from_numpy(array).to(device) for array in (rows.dense, rows.categorical, rows.labels, rows.item)
-        )
-        return cls(dense, categorical, labels, item, captions)
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
 
 
 def fit(
@@ -98,42 +72,50 @@ def fit(
     hidden: Sequence[Hidden] = (),
     device: str = "cpu",
     threads: int = 1,
-    checkpoint: Path | None = None,
+    micro_batches: int | None = None,
+    saving: Saving | None = None,
     identity: Mapping[str, Any] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    stop: Callable[[], bool] = never,
+    group: Group = ALONE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Fitted:
     """Train `model` in place; afterwards it has the weights of the epoch with the best validation AUC, on the CPU.
 
-    Without validation rows of both classes all epochs run and the last weights stay. `checkpoint` names a file that is
-    written after every epoch and gone on from when it exists; `identity` is what must be equal for that.
+    Without validation rows of both classes all epochs run and the last weights stay.
+
+    Args:
+        micro_batches: parts that a batch's gradient is added from; as many as processes if None.
+        saving: a file that is written now and then, and gone on from when it exists; a finished run's holds its result.
+        identity: what must be equal for that.
+        stop: asked after each step; once true, the state is saved and the run ends.
+        group: the processes that train together; rank 0 alone writes, and is told of epochs.
 
     Raises:
         TrainingError: no such device, or a loss that is not finite.
         CheckpointError: the checkpoint is of another run.
+        TrainingStoppedError: `stop` said so, here or in another process.
+        RankError, RankLostError: see the classes.
     """
     target = _device(device)
+    parts = _parts(micro_batches, group)
+    backward: Backward = whole_batch if parts == 1 else InParts(group, parts)
     with _deterministic(threads):
         model.to(target)
         optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-        run = _Run(model, optimizer, dict(identity or {}, seed=seed))
-        if checkpoint is not None and checkpoint.exists():
-            run.resume(checkpoint)
-        batches = _Batches.of(train, target)
-        start, first = clock(), run.done
-        while run.done < epochs and run.done - run.best_epoch < patience:
-            began = clock()
-            loss = _epoch(model, optimizer, batches, batch_size, hidden, seed, run.done)
-            score = auc(valid.labels, predict(model, valid)) if len(valid) else None
-            run.finish_epoch(score)
-            if checkpoint is not None:
-                run.checkpoint(checkpoint)
-            on_epoch(Epoch(run.done, epochs, loss, score, clock() - began))
-        elapsed = clock() - start
-        model.load_state_dict(run.best)
+        run = Run(model, optimizer, {**(identity or {}), "seed": seed, "parts": parts}, saving, group, clock)
+        run.resume()
+        rows = DeviceRows.of(train, target)
+        steps = _Steps(run, rows, backward, batch_size, hidden, seed, stop)
+        while not run.finished(epochs, patience):
+            loss = steps.epoch(epochs)
+            score = _from_first(group, lambda: auc(valid.labels, predict(model, valid)) if len(valid) else None)
+            seconds = run.finish_epoch(score, epochs, patience)
+            if group.rank == 0:
+                on_epoch(Epoch(run.done, epochs, loss, score, seconds))
+        run.keep_best()
         model.to("cpu").eval()
-    rate = (run.done - first) * len(train) / elapsed if elapsed > 0 else 0.0
-    return Fitted(run.done, run.best_epoch, run.best_auc, rate)
+    return Fitted(run.done, run.best_epoch, run.best_auc, run.rows_per_second)
 
 
 def predict(model: Ranker, rows: Rows) -> npt.NDArray[np.float32]:
@@ -142,111 +124,75 @@ def predict(model: Ranker, rows: Rows) -> npt.NDArray[np.float32]:
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        batches = _Batches.of(rows, device)
+        batches = DeviceRows.of(rows, device)
         captions = None if model.caption is None else model.caption(batches.captions)
         parts = []
         for start in range(0, len(rows), EVALUATION_ROWS):
             part = slice(start, start + EVALUATION_ROWS)
             vectors = None if captions is None else captions[batches.item[part]]
-            dense, categorical = _or_none(batches.dense[part]), _or_none(batches.categorical[part])
+            dense, categorical = or_none(batches.dense[part]), or_none(batches.categorical[part])
             parts.append(torch.sigmoid(model.logits_of(dense, categorical, vectors)).cpu())
     model.train(was_training)
     return np.asarray(torch.cat(parts).numpy()) if parts else np.empty(0, np.float32)
 
 
-class _Run:
-    """Where a run stands: epochs done, the best one and its weights."""
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Takes the steps of a run's epochs."""
 
-    def __init__(self, model: Ranker, optimizer: torch.optim.Optimizer, identity: Mapping[str, Any]) -> None:
-        self._model, self._optimizer, self._identity = model, optimizer, identity
-        self.done = 0
-        self.best_epoch = 0
-        self.best_auc: float | None = None
-        self.best = _weights(model)
+    run: Run
+    rows: DeviceRows
+    backward: Backward
+    batch_size: int
+    hidden: Sequence[Hidden]
+    seed: int
+    stop: Callable[[], bool]
 
-    def finish_epoch(self, score: float | None) -> None:
-        self.done += 1
-        if score is None or self.best_auc is None or score > self.best_auc:
-            self.best_epoch, self.best_auc, self.best = self.done, score, _weights(self._model)
-
-    def checkpoint(self, path: Path) -> None:
-        progress = {"done": self.done, "best_epoch": self.best_epoch, "best_auc": self.best_auc}
-        optimizer = optimizer_tensors(self._model, self._optimizer)
-        Checkpoint(self._identity, progress, _weights(self._model), self.best, optimizer).write(path)
-
-    def resume(self, path: Path) -> None:
-        saved = Checkpoint.read(path, self._identity)
-        self._model.load_state_dict(dict(saved.model))
-        restore_optimizer(self._model, self._optimizer, saved.optimizer)
-        self.done, self.best_epoch = saved.progress["done"], saved.progress["best_epoch"]
-        self.best_auc, self.best = saved.progress["best_auc"], dict(saved.best)
-
-
-def _weights(model: Ranker) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-
-
-def _epoch(
-    model: Ranker,
-    optimizer: torch.optim.Optimizer,
-    rows: _Batches,
-    batch_size: int,
-    hidden: Sequence[Hidden],
-    seed: int,
-    epoch: int,
-) -> float:
-    """One pass; every random choice comes from (seed, epoch). Returns the mean loss."""
-    model.train()
-    draw = np.random.default_rng([seed, epoch])
-    count = len(rows.labels)
-    order = torch.from_numpy(draw.permutation(count)).to(rows.labels.device)
-    masks = [torch.from_numpy(draw.random(count) < each.share).to(rows.labels.device) for each in hidden]
-    total = torch.zeros((), device=rows.labels.device)
-    with torch.random.fork_rng(devices=_cuda_devices(rows.labels.device)):
-        torch.manual_seed(int(draw.integers(2**62)))
-        for picked in torch.split(order, batch_size):
-            optimizer.zero_grad(set_to_none=True)
-            logits = _logits(
-                model, rows, picked, [(each, mask[picked]) for each, mask in zip(hidden, masks, strict=True)]
-            )
-            loss = binary_cross_entropy_with_logits(logits, rows.labels[picked])
-            torch.autograd.backward(loss)
-            optimizer.step()
-            total += loss.detach() * len(picked)
-    mean = float(total) / count
-    if not np.isfinite(mean):
-        raise TrainingError(f"the loss of epoch {epoch + 1} is {mean}; lower learning_rate")
-    return mean
+    def epoch(self, epochs: int) -> float:
+        """One pass, or the rest of the one that the run is in. Returns the mean loss."""
+        run, model = self.run, self.run.model
+        model.train()
+        shuffle = Shuffle(self.rows, self.batch_size, self.hidden, self.seed, run.done)
+        with shuffle.randomness(run.generator):
+            for batch in shuffle.batches(run.step):
+                run.optimizer.zero_grad(set_to_none=True)
+                try:
+                    loss, stop = self.backward(model, self.rows, batch, self.stop())
+                except RankLostError:
+                    run.save()
+                    raise
+                run.optimizer.step()
+                run.took_step(loss, len(batch))
+                if stop:
+                    run.save()
+                    raise TrainingStoppedError(f"stopped in epoch {run.done + 1} of {epochs}, after step {run.step}")
+        mean = float(run.loss) / len(self.rows.labels)
+        if not np.isfinite(mean):
+            raise TrainingError(f"the loss of epoch {run.done + 1} is {mean}; lower learning_rate")
+        return mean
 
 
-def _logits(model: Ranker, rows: _Batches, picked: Tensor, hidden: Sequence[tuple[Hidden, Tensor]]) -> Tensor:
-    dense, categorical = rows.dense[picked], rows.categorical[picked]
-    captions = None
-    if model.caption is not None and rows.captions is not None:
-        items, place = torch.unique(rows.item[picked], return_inverse=True)
-        captions = model.caption(rows.captions[items]).index_select(0, place)  # pooled once per item of the batch
-    for each, mask in hidden:
-        for column in each.categorical:
-            categorical[:, column].masked_fill_(mask, 0)
-        for column, value in each.dense:
-            dense[:, column].masked_fill_(mask, value)
-        if each.caption and model.caption is not None and captions is not None:
-            captions = torch.where(mask[:, None], model.caption.no_caption(), captions)
-    return model.logits_of(_or_none(dense), _or_none(categorical), captions)
+def _parts(micro_batches: int | None, group: Group) -> int:
+    parts = micro_batches or group.world
+    if parts % group.world:
+        raise RankError(
+            f"training.micro_batches is {parts} and {group.world} processes share them; "
+            f"expected a multiple of {group.world}"
+        )
+    return parts
 
 
-def _or_none(block: Tensor) -> Tensor | None:
-    return block if block.shape[1] else None
+def _from_first(group: Group, score: Callable[[], float | None]) -> float | None:
+    """What rank 0 finds; so that all stop at the same epoch, whatever their processors round."""
+    mine = json.dumps(score()).encode() if group.rank == 0 else None
+    found: float | None = json.loads(group.share(mine) or b"null")
+    return found
 
 
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("device cuda: no GPU that this torch can use; set training.device to cpu")
     return torch.device(name)
-
-
-def _cuda_devices(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []
 
 
 @contextmanager

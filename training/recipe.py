@@ -65,6 +65,18 @@ class TrainingSettings(_Closed):
     """Where to train."""
     threads: Annotated[int, Field(ge=1)] = 2
     """CPU threads; part of what makes two runs equal bit for bit."""
+    micro_batches: Annotated[int, Field(ge=1)] | None = None
+    """Parts that a batch's gradient is added from, in order; with it, several processes (`--distributed`) train the
+    same bits as one. Without it there are as many as processes, and the models differ by rounding."""
+
+
+class CheckpointSettings(_Closed):
+    """How often a run that has a checkpoint saves it; it does so at the end of each epoch too."""
+
+    seconds: Annotated[float, Field(gt=0.0)] = 60.0
+    """At most this much work is lost when a process is killed."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Also after this many steps."""
 
 
 class SplitChoice(_Closed):
@@ -116,6 +128,8 @@ class Recipe(_Closed):
     """What is measured; the first one's models are served."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Training runs at the same time, each in a process of its own; the results do not depend on it."""
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    """Changes no result either."""
     cold_below: Annotated[int, Field(ge=1)] = 5
     """An item with fewer training interactions is cold."""
     bootstrap: BootstrapSettings = BootstrapSettings()

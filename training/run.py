@@ -7,29 +7,27 @@ that the figures in metrics.json are those of the file beside it.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from models.bundle import Bundle, Provenance, write_bundle
 from models.contract import CaptionTokenizer
 from models.export.onnx import check_parity, export_onnx
-from training import baselines, lift
+from training import lift
 from training.data.dataset import Dataset
-from training.data.splits import split
-from training.jobs import Job, run_jobs
+from training.folds import Fold, folds
+from training.jobs import Crew, Job, run_jobs
 from training.lift import LiftReport, Scored, SplitReport
 from training.loop import Epoch
 from training.recipe import Recipe, SplitChoice
-from training.rows import Parts, Tokens, encode_split
-from training.variant import TrainResult, split_contract
+from training.rows import Tokens
+from training.variant import TrainResult
 
 RANKER, ABLATION = "ranker", "ranker-ids"
+Words = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,44 +47,77 @@ class Measured:
     served: Mapping[str, TrainResult]
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """All training runs of a recipe, done."""
+
+    recipe: Recipe
+    data_digest: str
+    folds: Sequence[Fold]
+    results: Sequence[TrainResult]
+
+    def measured(self) -> Measured:
+        """What the runs show on their test rows."""
+        recipe = self.recipe
+        report = LiftReport(
+            recipe=recipe.name,
+            data_digest=self.data_digest,
+            seeds=recipe.seeds,
+            level=recipe.bootstrap.level,
+            resamples=recipe.bootstrap.resamples,
+            cold_below=recipe.cold_below,
+            splits=tuple(_reports(recipe, self.folds, self.results)),
+        )
+        first = self.folds[0].by_variant(self.results[: len(self.folds[0].jobs)])
+        return Measured(report, {RANKER: first[lift.WITH][0], ABLATION: first[lift.WITHOUT][0]})
+
+
 def measure_lift(
     recipe: Recipe,
     dataset: Dataset,
     captions: Tokens,
     tokenizer: CaptionTokenizer,
     *,
-    words: Mapping[str, Sequence[str]] | None = None,
+    words: Words | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Path | None = None,
 ) -> Measured:
-    """Train and measure everything that the recipe names.
+    """Train and measure everything that the recipe names; see `train_all`."""
+    trained = train_all(
+        recipe, dataset, captions, tokenizer, words=words, on_progress=on_progress, checkpoints=checkpoints
+    )
+    return trained.measured()
+
+
+def train_all(
+    recipe: Recipe,
+    dataset: Dataset,
+    captions: Tokens,
+    tokenizer: CaptionTokenizer,
+    *,
+    words: Words | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    checkpoints: Path | None = None,
+    crew: Crew | None = None,
+) -> Trained:
+    """Train every variant, seed and fold that the recipe names.
 
     Args:
         captions: token ids by item id, made by `tokenizer`; items that are not in it have no caption.
         words: what each item's picture was made from, where that is known; without it there is no reference line.
-        checkpoints: a folder for the state of unfinished runs; a second call with the same arguments goes on from it.
+        checkpoints: a folder for the state of runs; a second call with the same arguments goes on from it, and takes
+            finished runs as they are.
+        crew: who trains; the recipe's `workers` if None.
+
+    Raises:
+        SplitError, RecipeError: the data cannot be parted, or not hidden, as the recipe asks.
+        TrainingError, TrainingStoppedError, CheckpointError, RankError, RankLostError: see `training.jobs.run_jobs`.
     """
-    folds = _folds(recipe, dataset, captions, tokenizer, words, checkpoints)
-    jobs = [job for fold in folds for job in fold.jobs]
+    every = folds(recipe, dataset, captions, tokenizer, words, checkpoints)
+    jobs = [job for fold in every for job in fold.jobs]
     counter = _Counter(len(jobs), on_progress)
-    results = run_jobs(jobs, recipe.workers, counter.epoch, counter.finish)
-    report = LiftReport(
-        recipe=recipe.name,
-        data_digest=dataset.digest,
-        seeds=recipe.seeds,
-        level=recipe.bootstrap.level,
-        resamples=recipe.bootstrap.resamples,
-        cold_below=recipe.cold_below,
-        splits=tuple(_reports(recipe, folds, results)),
-    )
-    first = folds[0].by_variant(results[: len(folds[0].jobs)])
-    return Measured(report, {RANKER: first[lift.WITH][0], ABLATION: first[lift.WITHOUT][0]})
-
-
-def word_ids(words: Mapping[str, Sequence[str]]) -> Tokens:
-    """Words as token ids of their own (their place in the alphabet): the reference needs no tokenizer."""
-    known = {word: number for number, word in enumerate(sorted({word for each in words.values() for word in each}))}
-    return {item: np.array([known[word] for word in each], dtype=np.int32) for item, each in words.items()}
+    results = run_jobs(jobs, crew or Crew(recipe.workers), counter.epoch, counter.finish)
+    return Trained(recipe, dataset.digest, every, results)
 
 
 def write_bundles(
@@ -128,87 +159,6 @@ def _metrics(result: TrainResult) -> dict[str, Any]:
     return {"epochs": fitted.epochs, "best_epoch": fitted.best_epoch, "valid_auc": fitted.valid_auc}
 
 
-@dataclass(frozen=True, slots=True)
-class _Fold:
-    """One fold of one split: its training runs, variant by variant and seed by seed, and its baselines."""
-
-    choice: SplitChoice
-    variants: tuple[str, ...]
-    parts: Parts
-    captions: Tokens
-    sizes: tuple[int, int, int]
-    jobs: tuple[Job, ...]
-
-    def by_variant(self, results: Sequence[TrainResult]) -> dict[str, Sequence[TrainResult]]:
-        """The results of `jobs`, in their order, per variant."""
-        seeds = len(self.jobs) // len(self.variants)
-        return {name: results[place * seeds :][:seeds] for place, name in enumerate(self.variants)}
-
-    def scored(self, results: Sequence[TrainResult]) -> Scored:
-        """The test rows with everybody's scores."""
-        scores = {
-            lift.ITEM_MEAN: baselines.item_mean(self.parts)[None],
-            lift.LOGISTIC: baselines.logistic_regression(self.parts)[None],
-        }
-        for name, each in self.by_variant(results).items():
-            scores[name] = np.stack([result.test_scores for result in each])
-        return _scored(self.parts, self.captions, scores)
-
-
-def _folds(
-    recipe: Recipe,
-    dataset: Dataset,
-    captions: Tokens,
-    tokenizer: CaptionTokenizer,
-    words: Mapping[str, Sequence[str]] | None,
-    checkpoints: Path | None,
-) -> list[_Fold]:
-    return [
-        _fold(recipe, dataset, choice, number, captions, tokenizer, words, checkpoints)
-        for choice in recipe.splits
-        for number in choice.folds
-    ]
-
-
-def _fold(
-    recipe: Recipe,
-    dataset: Dataset,
-    choice: SplitChoice,
-    number: int,
-    captions: Tokens,
-    tokenizer: CaptionTokenizer,
-    words: Mapping[str, Sequence[str]] | None,
-    checkpoints: Path | None,
-) -> _Fold:
-    part = split(dataset, choice.name, seed=choice.seed, fold=number)
-    contract = split_contract(recipe, dataset, part, tokenizer)
-    variants: dict[str, Tokens | None] = {lift.WITHOUT: None, lift.WITH: captions}
-    if choice.reference and words is not None:
-        variants[lift.REFERENCE] = word_ids(words)
-    jobs: list[Job] = []
-    encoded = {
-        name: encode_split(dataset, part, contract if tokens else contract.without_caption(), tokens)
-        for name, tokens in variants.items()
-    }
-    for name, tokens in variants.items():
-        for seed in recipe.seeds:
-            label = f"{choice.name} {number}, {name}, seed {seed}"
-            jobs.append(
-                Job(
-                    label=label,
-                    recipe=recipe,
-                    contract=contract if tokens else contract.without_caption(),
-                    parts=encoded[name],
-                    seed=seed,
-                    checkpoint=checkpoints
-                    and checkpoints / f"{label.replace(', ', '-').replace(' ', '-')}.safetensors",
-                    identity={"data": dataset.digest, "run": label, "captions": _digest(tokens)},
-                )
-            )
-    sizes = (len(part.train), len(part.valid), len(part.test))
-    return _Fold(choice, tuple(variants), encoded[lift.WITHOUT], captions, sizes, tuple(jobs))
-
-
 class _Counter:
     """Counts finished training runs and tells."""
 
@@ -224,31 +174,7 @@ class _Counter:
         self._tell(Progress(self._done, self._total, job.label))
 
 
-def _digest(tokens: Tokens | None) -> str | None:
-    """Of captions, so that a run never goes on with others than it began with."""
-    if tokens is None:
-        return None
-    digest = hashlib.sha256()
-    for item in sorted(tokens):
-        digest.update(f"{item}\0{tokens[item].tolist()}\n".encode())
-    return digest.hexdigest()
-
-
-def _scored(parts: Parts, captions: Tokens, scores: Mapping[str, Any]) -> Scored:
-    test = parts.test
-    names, counts = np.unique(parts.train.items.astype(str), return_counts=True)
-    seen = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    return Scored(
-        labels=test.labels,
-        users=test.users.astype(str),
-        items=test.items.astype(str),
-        item_count=np.array([seen.get(item, 0) for item in test.items], dtype=np.int64),
-        captioned=np.array([len(captions.get(item, ())) > 0 for item in test.items], dtype=np.bool_),
-        scores=scores,
-    )
-
-
-def _reports(recipe: Recipe, folds: Sequence[_Fold], results: Sequence[TrainResult]) -> Iterator[SplitReport]:
+def _reports(recipe: Recipe, folds: Sequence[Fold], results: Sequence[TrainResult]) -> Iterator[SplitReport]:
     """A report per split, the test rows of its folds put together."""
     at = 0
     for choice in recipe.splits:

@@ -12,13 +12,16 @@ import numpy.typing as npt
 
 from models.contract import CaptionTokenizer, Contract, FeatureEncoder, HashEncoder
 from models.recommender.build import Ranker, build_ranker
+from training.checkpoint import Saving
 from training.compact import Compact
 from training.data import features
 from training.data.dataset import Dataset
 from training.data.splits import Split
-from training.loop import Epoch, Fitted, Hidden, fit, predict
+from training.distributed import ALONE, Group
+from training.loop import Epoch, Fitted, fit, never, predict
 from training.recipe import Hiding, Recipe, RecipeError
 from training.rows import Parts, Tokens, encode_split
+from training.steps import Hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,18 @@ def train(
     seed: int | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    stop: Callable[[], bool] = never,
+    group: Group = ALONE,
 ) -> TrainResult:
     """Train one ranker on one split; without captions (None) it is the ablation.
 
     `captions` are token ids by item id, made by `tokenizer`; an item that is not in them has no caption. `seed` is the
-    recipe's first unless given. `checkpoint` names a file to keep and to go on from.
+    recipe's first unless given. `checkpoint` names a file to keep and to go on from; `stop` and `group` are those of
+    `training.loop.fit`.
 
     Raises:
         RecipeError: the recipe hides a feature that the contract does not have.
-        TrainingError, CheckpointError: see `training.loop.fit`.
+        TrainingError, TrainingStoppedError, CheckpointError, RankError, RankLostError: see `training.loop.fit`.
     """
     contract = split_contract(recipe, dataset, split, tokenizer)
     if captions is None:
@@ -61,7 +67,15 @@ def train(
     identity = {"data": dataset.digest, "split": split.name}
     chosen = recipe.seeds[0] if seed is None else seed
     return train_encoded(
-        recipe, contract, parts, seed=chosen, checkpoint=checkpoint, identity=identity, on_epoch=on_epoch
+        recipe,
+        contract,
+        parts,
+        seed=chosen,
+        checkpoint=checkpoint,
+        identity=identity,
+        on_epoch=on_epoch,
+        stop=stop,
+        group=group,
     )
 
 
@@ -89,6 +103,8 @@ def train_encoded(
     checkpoint: Path | None = None,
     identity: dict[str, Any] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    stop: Callable[[], bool] = never,
+    group: Group = ALONE,
 ) -> TrainResult:
     """`train` on rows that are encoded already, for many seeds of one split."""
     hidden = hidden_columns(recipe, contract)
@@ -110,9 +126,12 @@ def train_encoded(
         hidden=hidden,
         device=settings.device,
         threads=settings.threads,
-        checkpoint=checkpoint,
+        micro_batches=settings.micro_batches,
+        saving=None if checkpoint is None else Saving(checkpoint, recipe.checkpoint.seconds, recipe.checkpoint.steps),
         identity={**(identity or {}), "contract": contract.digest, **_decisive(recipe)},
         on_epoch=on_epoch,
+        stop=stop,
+        group=group,
     )
     scores = predict(model, compact.parts.test)
     compact.grow(model)
@@ -121,7 +140,11 @@ def train_encoded(
 
 def _decisive(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe decides the weights of one run."""
-    return recipe.model_dump(mode="json", include={"ranker": True, "training": True, "hide": True, "caption": {"hide"}})
+    chosen = recipe.model_dump(
+        mode="json", include={"ranker": True, "training": True, "hide": True, "caption": {"hide"}}
+    )
+    del chosen["training"]["micro_batches"]  # the number of parts that it comes to is in the identity already
+    return chosen
 
 
 def hidden_columns(recipe: Recipe, contract: Contract) -> list[Hidden]:

@@ -43,7 +43,7 @@ def train(
     captions = _captions(given)
     if dataset is None:
         films = movielens.load(given.layout.data, given.output.say)
-        data, words = films.dataset, pipeline.film_words(films)
+        data, words = films.dataset, films.words()
     else:
         data, words = tables.read(dataset), None
     with given.output.steps() as report:

@@ -1,6 +1,5 @@
 """The offline path on one machine: interactions, posters, captions, trained rankers, Triton's repository."""
 
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from training.data.movielens import MovieLens
 from training.data.splits import Split
 from training.lift import LiftReport
 from training.recipe import Recipe
+from training.revision import git_revision
 from training.run import Progress, measure_lift, write_bundles
 
 Report = Callable[[str, int, int], None]
@@ -118,19 +118,6 @@ def train(
     return measured.report, bundles
 
 
-def film_words(data: MovieLens) -> dict[str, list[str]]:
-    """What each film's poster is drawn from, apart from its title's seed: genres and decade, by item id."""
-    films = data.films
-    rows = zip(films["item_id"], films["genres"], films["year"], strict=True)
-    return {str(item): true_words(genres, year) for item, genres, year in rows}
-
-
-def true_words(genres: Sequence[str], year: int | None) -> list[str]:
-    """The genres, then the decade where the year is known."""
-    decade = [] if year is None else [f"{year // 10 * 10}s"]
-    return [*genres, *decade]
-
-
 def place(layout: Layout, bundles: Mapping[str, Bundle]) -> None:
     """Place each bundle as a new version in Triton's repository; the two newest stay.
 
@@ -139,14 +126,3 @@ def place(layout: Layout, bundles: Mapping[str, Bundle]) -> None:
     """
     for name, bundle in bundles.items():
         place_model(layout.triton, name, bundle, platform="python", keep=2, replace=True)
-
-
-def git_revision() -> str:
-    """The commit that trains, or `unknown` outside a git checkout; a changed tree is marked."""
-    root = Path(__file__).parents[2]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return answer.stdout.strip()

@@ -62,7 +62,7 @@ def prepare(
         recipe,
         created,
         report,
-        words=pipeline.film_words(source.data),
+        words=source.data.words(),
     )
     clock.lap("training and lift")
     pipeline.place(layout, bundles)

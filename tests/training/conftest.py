@@ -7,8 +7,8 @@ import pytest
 
 from training.data.splits import split
 from training.data.synthetic import generate
+from training.folds import word_ids
 from training.recipe import parse_recipe
-from training.run import word_ids
 
 RECIPE = """
 name: small

@@ -12,11 +12,12 @@ from models.bundle import read_bundle
 from training import lift
 from training.data.splits import split
 from training.data.synthetic import generate
+from training.folds import word_ids
 from training.lift import Scored
 from training.loop import TrainingError
 from training.metrics import auc
 from training.recipe import BootstrapSettings, SplitChoice, parse_recipe
-from training.run import measure_lift, word_ids, write_bundles
+from training.run import measure_lift, write_bundles
 
 
 @pytest.fixture(scope="module")

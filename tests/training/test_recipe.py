@@ -10,22 +10,26 @@ from training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 RECIPES = sorted((Path(training.__file__).parent / "recipes").glob("*.yaml"))
 
 
+LONG, SHORT = (Path(training.__file__).parent / "recipes" / f"{name}.yaml" for name in ("movielens-folds", "movielens"))
+
+
 def test_every_recipe_of_the_project_is_read_and_begins_with_its_command():
-    assert [path.name for path in RECIPES] == ["movielens-folds.yaml", "movielens.yaml"]
+    assert [path.name for path in RECIPES] == ["demo.yaml", "movielens-folds.yaml", "movielens.yaml"]
     for path in RECIPES:
-        assert load_recipe(path).name == "movielens"
+        assert path.stem.startswith(load_recipe(path).name)
+    for path in (LONG, SHORT):
         assert path.read_text().splitlines()[0] == f"# sightline train --recipe training/recipes/{path.name}"
 
 
 def test_the_long_recipe_differs_from_the_short_one_in_its_splits_alone():
-    long, short = (load_recipe(path) for path in RECIPES)
+    long, short = load_recipe(LONG), load_recipe(SHORT)
     assert long.model_copy(update={"splits": short.splits}) == short
     assert [choice.name for choice in long.splits] == ["within_user", "global_time", "new_items"]
     assert long.splits[2].folds == (0, 1, 2, 3, 4)
 
 
-def test_both_variants_of_every_recipe_get_at_least_three_seeds():
-    assert all(len(load_recipe(path).seeds) >= 3 for path in RECIPES)
+def test_both_variants_of_every_measuring_recipe_get_at_least_three_seeds():
+    assert all(len(load_recipe(path).seeds) >= 3 for path in (LONG, SHORT))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,7 @@ def test_the_promised_defaults():
     recipe = Recipe(name="a")
     assert recipe.seeds == (1, 2, 3)
     assert recipe.ranker.architecture == "dcn"
+    assert (recipe.checkpoint.seconds, recipe.checkpoint.steps, recipe.training.micro_batches) == (60, None, None)
     assert (recipe.bootstrap.resamples, recipe.bootstrap.level, recipe.cold_below, recipe.workers) == (1000, 0.95, 5, 1)
     caption = recipe.caption
     assert (caption.max_tokens, caption.deduplicate, caption.buckets, caption.max_ngram) == (32, True, 32768, 2)

@@ -63,6 +63,11 @@ class MovieLens:
     dataset: Dataset
     films: pd.DataFrame
 
+    def words(self) -> dict[str, list[str]]:
+        """What each film's poster is drawn from, apart from its title's seed: genres and decade, by item id."""
+        rows = zip(self.films["item_id"], self.films["genres"], self.films["year"], strict=True)
+        return {str(item): [*genres, *([] if year is None else [f"{year // 10 * 10}s"])] for item, genres, year in rows}
+
 
 def load(data_dir: Path, say: Callable[[str], None] | None = None) -> MovieLens:
     """Fetch if needed, then read.

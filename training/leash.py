@@ -1,0 +1,51 @@
+"""How a worker process ends: with its parent, and on SIGTERM after its run has been saved."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+INTERRUPTED = 75
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
+
+
+class _Leash:
+    """What SIGTERM does now: end an idle process, ask a working one to end."""
+
+    def __init__(self) -> None:
+        self.working = self.pulled = False
+
+    def pull(self, number: int, frame: FrameType | None) -> None:
+        self.pulled = True
+        if not self.working:
+            os._exit(INTERRUPTED)
+
+
+_leash = _Leash()
+
+
+def put_on() -> None:
+    """To be called once, first thing, in a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
+    signal.signal(signal.SIGTERM, _leash.pull)
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+
+@contextmanager
+def working() -> Iterator[Callable[[], bool]]:
+    """Work for the time of a block; gives what says whether to stop. After a stop the process ends with the block.
+
+    It ends by itself because the pool that it belongs to waits for it: a worker that has been told to end and takes the
+    next task instead would never be joined.
+    """
+    _leash.working = True
+    try:
+        yield lambda: _leash.pulled
+    finally:
+        _leash.working = False
+        if _leash.pulled:
+            os._exit(INTERRUPTED)
