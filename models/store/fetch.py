@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from models.bundle import CONTRACT, MANIFEST, METRICS, MODEL, TOKENIZER, Bundle,
 from models.files import new_folder
 from models.store.entry import Entry, checked_name
 from models.store.errors import ModelStoreError
+from models.store.scratch import scratch, writing
 from models.store.source import Source
 from models.triton.config import Platform
 from models.triton.repository import config_parameters, place_model, versions
@@ -41,10 +41,9 @@ def verify(uri: str) -> Fetched:
         ModelStoreError, BundleError: it is not; the message names the file and both digests. See the subclasses.
     """
     source = Source.at(uri)
-    with tempfile.TemporaryDirectory(prefix="sightline-verify-") as folder:
-        (copy := Path(folder) / "copy").mkdir()
-        bundle = source.copy_bundle(copy)
-        source.copy_rest(Path(folder) / "rest")
+    with scratch("verify") as folder:
+        bundle = source.copy_bundle(folder / "copy")
+        source.copy_rest(folder / "rest")
         return _fetched(uri, source, bundle, None)
 
 
@@ -59,13 +58,14 @@ def fetch_bundle(uri: str, to: Path) -> Fetched:
             something else; `to` is not a bundle then.
     """
     source = Source.at(uri)
-    _clear_killed(to)
+    with writing(to):
+        _clear_killed(to)
     if (there := _bundle_at(to)) is not None and there.id == _id_of(source):
         return _fetched(uri, source, there, to)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         held = f"bundle {there.id}" if there else "something that is no whole bundle"
         raise ModelStoreError(f"{to} holds {held}; give a folder that is empty or does not exist, or remove it first")
-    with _arriving(to) as folder:
+    with writing(to), _arriving(to) as folder:
         source.copy_bundle(folder)
     return _fetched(uri, source, read_bundle(to), to)
 
@@ -80,9 +80,8 @@ def fetch_repository(uri: str, to: Path, *, platform: Platform, name: str | None
         ModelStoreError, BundleError, RepositoryError: nothing was placed.
     """
     source = Source.at(uri)
-    with tempfile.TemporaryDirectory(prefix="sightline-fetch-") as folder:
-        (copy := Path(folder) / "copy").mkdir()
-        bundle = source.copy_bundle(copy)
+    with scratch("fetch") as folder, writing(to):
+        bundle = source.copy_bundle(folder / "copy")
         model = checked_name(name or (source.entry.name if source.entry else bundle.manifest.name))
         version = _placed(to / model, bundle, platform)
         if version is None:
@@ -103,8 +102,8 @@ def _placed(model: Path, bundle: Bundle, platform: Platform) -> int | None:
 def _id_of(source: Source) -> str:
     if source.entry is not None:
         return source.entry.bundle
-    with tempfile.TemporaryDirectory(prefix="sightline-fetch-") as folder:
-        return source.copy_bundle(Path(folder)).id
+    with scratch("fetch") as folder:
+        return source.copy_bundle(folder / "copy").id
 
 
 def _bundle_at(folder: Path) -> Bundle | None:

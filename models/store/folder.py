@@ -109,19 +109,19 @@ class LocalFolder:
         self.write(path, source.read_bytes())
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        try:
-            with self._speaking("read"), (self.path / path).open("rb") as file:
+        with self._speaking("read"):
+            try:
+                file = (self.path / path).open("rb")
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise NoSuchEntryError(f"{self.path / path}: no such file") from error
+            with file:
                 while data := file.read(CHUNK):
                     yield data
-        except FileNotFoundError as error:
-            raise NoSuchEntryError(f"{self.path / path}: no such file") from error
 
     @contextmanager
     def _speaking(self, done: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise
         except OSError as error:
             raise StoreUnreachableError(
                 f"model store {self.path} cannot be {done} ({error.strerror or error}: {error.filename}); "

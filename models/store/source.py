@@ -40,7 +40,7 @@ class Source:
         raise _absent(folder)
 
     def copy_bundle(self, target: Path) -> Bundle:
-        """Copy the bundle into the empty folder `target`, checking every sha256 on the way.
+        """Copy the bundle into the folder `target` (made if need be), checking every sha256 on the way.
 
         Raises:
             DamagedEntryError, BundleError: a file is missing or differs; names it with both digests.

@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from models.bundle import Bundle, FileEntry, read_bundle
 from models.store.entry import BUNDLE, CLAIM, ENTRY, REPOSITORY, Entry, checked_name, is_name, number_of
 from models.store.errors import DamagedEntryError, ModelStoreError, NoSuchEntryError
 from models.store.folder import Folder, folder_at
+from models.store.scratch import scratch
 from models.triton.repository import place_model
 
 _TRIES = 1000
@@ -40,6 +40,8 @@ class Listed:
     entry: Entry | None
     fault: str | None
     """None, `unfinished`, or the message of a damaged entry.json."""
+    claimed: str | None = None
+    """When and on which host an unfinished number was claimed, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,7 @@ class ModelStore:
             BundleError: `bundle` is not a whole, unchanged bundle; nothing was published.
             ModelStoreError: the store cannot take it; nothing was published. See the subclasses.
         """
-        with tempfile.TemporaryDirectory(prefix="sightline-publish-") as folder:
-            staged = Path(folder)
+        with scratch("publish") as staged:
             copy = _copied(bundle, staged / BUNDLE)
             model = checked_name(name or copy.manifest.name)
             place_model(staged / REPOSITORY, model, copy)
@@ -121,16 +122,16 @@ class ModelStore:
     def _numbers(self, name: str) -> Iterator[Listed]:
         for number in _given(self._folder.below(name)):
             place = self._folder.below(f"{name}/{number}")
-            entry, fault = None, None
+            entry, fault, claimed = None, None, None
             try:
                 entry = Entry.from_json(b"".join(place.chunks(ENTRY)), f"{place.uri}/{ENTRY}")
             except NoSuchEntryError:
-                fault = "unfinished"
+                fault, claimed = "unfinished", _claimed(place)
             except DamagedEntryError as error:
                 fault = str(error)
             if entry and (entry.name, entry.number) != (name, number):
                 fault, entry = f"{place.uri}/{ENTRY} is of {entry.name}/{entry.number}: it was copied here", None
-            yield Listed(name, number, place.uri, entry, fault)
+            yield Listed(name, number, place.uri, entry, fault, claimed)
 
     def _claim(self, name: str, content: bytes) -> tuple[int, Folder]:
         """The next number, ours alone from here on."""
@@ -160,6 +161,14 @@ def _claim_of(created: str) -> bytes:
     """Tells a person who took a number and never finished; and no two claims are the same bytes."""
     claim = {"created": created, "host": socket.gethostname(), "token": os.urandom(8).hex()}
     return json.dumps(claim, sort_keys=True).encode() + b"\n"
+
+
+def _claimed(place: Folder) -> str | None:
+    try:
+        claim = json.loads(b"".join(place.chunks(CLAIM)))
+        return f"{claim['created']} on {claim['host']}"
+    except (NoSuchEntryError, ValueError, KeyError, TypeError):
+        return None  # killed between making the folder and writing the claim
 
 
 def _entry(staged: Path, name: str, number: int, bundle: Bundle, created: str) -> Entry:

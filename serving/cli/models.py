@@ -109,12 +109,20 @@ def _answer(done: Fetched) -> dict[str, Any]:
 
 def _document(each: Listed) -> dict[str, Any]:
     entry = each.entry.model_dump(mode="json") if each.entry else None
-    return {"name": each.name, "number": each.number, "uri": each.uri, "fault": each.fault, "entry": entry}
+    return {
+        "name": each.name,
+        "number": each.number,
+        "uri": each.uri,
+        "fault": each.fault,
+        "claimed": each.claimed,
+        "entry": entry,
+    }
 
 
 def _row(each: Listed) -> tuple[object, ...]:
     if each.entry is None:
-        return (each.name, each.number, each.fault or "", "", "", "", "")
+        said = f"{each.fault}, claimed {each.claimed}" if each.claimed else each.fault
+        return (each.name, each.number, said, "", "", "", "")
     entry = each.entry
     size = f"{entry.size / 1e6:.1f}"
     return (

@@ -187,6 +187,14 @@ def test_an_entry_that_lists_files_outside_itself_is_refused(local, tmp_path):
         fetch_bundle(local.uri, tmp_path / "bundle")
 
 
+def test_a_target_that_cannot_be_written_is_named(local, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(ModelStoreError, match=r"file.* cannot be written"):
+        fetch_bundle(local.uri, tmp_path / "file" / "bundle")
+    with pytest.raises(ModelStoreError, match=r"file.* cannot be written"):
+        fetch_repository(local.uri, tmp_path / "file" / "repository", platform="python")
+
+
 def test_a_list_shows_what_is_damaged_and_goes_on(local, bundle, tmp_path):
     store = ModelStore.at(str(tmp_path / "store"))
     store.publish(bundle.path, created=NOW)

@@ -5,13 +5,16 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import fsspec
 import pytest
+from werkzeug.serving import make_server
 
 from models.bundle import BundleError, read_bundle
 from models.store import objects
@@ -114,6 +117,7 @@ def slow(step):
 for kind in (folder.LocalFolder, objects.ObjectFolder):
     kind.write, kind.upload = slow(kind.write), slow(kind.upload)
 store = ModelStore.at(sys.argv[1])
+store.names()  # loads the driver, which takes as long as a publish
 print("ready", flush=True)
 while True:
     store.publish(Path(sys.argv[2]), created="2026-11-24T10:00:00+00:00")
@@ -162,7 +166,9 @@ def test_a_publish_that_ends_before_a_step_is_shown_as_unfinished(tmp_path, bund
             patched.setattr("models.store.folder.write_atomic", lambda path, content: fails(None, path.name, content))
         with pytest.raises(StoreUnreachableError, match="full"):
             store.publish(bundle.path, created=NOW)
-    assert [(each.number, each.entry, each.fault) for each in store.listing()] == [(1, None, "unfinished")]
+    (listed,) = store.listing()
+    assert (listed.number, listed.entry, listed.fault) == (1, None, "unfinished")
+    assert listed.claimed == (None if step == "claim.json" else f"{NOW} on {socket.gethostname()}")
     with pytest.raises(UnfinishedEntryError):
         verify(str(tmp_path / "store" / "ranker" / "1"))
     assert store.publish(bundle.path, created=NOW).entry.number == 2
@@ -217,6 +223,44 @@ def test_a_missing_right_is_no_empty_store(s3, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     with pytest.raises(StoreUnreachableError, match="AWS_ACCESS_KEY_ID"):
         ModelStore.at(s3).listing()
+
+
+@pytest.fixture
+def refusing_server():
+    """An S3 server that lets nobody in."""
+
+    def refuses(environ, start_response):
+        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    server = make_server("127.0.0.1", 0, refuses)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def test_refused_credentials_are_named(s3, bundle, refusing_server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", refusing_server)
+    store = ModelStore.at(s3)
+    for asked in (store.names, lambda: store.publish(bundle.path, created=NOW), lambda: verify(f"{s3}/ranker/1")):
+        with pytest.raises(StoreUnreachableError, match="refuses the credentials"):
+            asked()
+
+
+def test_a_server_that_is_not_there_is_named_with_its_address(s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StoreUnreachableError, match=r"http://127\.0\.0\.1:9"):
+        ModelStore.at(s3).names()
+
+
+def test_no_room_for_temporary_files_is_one_sentence(tmp_path, bundle, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nothing"))
+    with pytest.raises(ModelStoreError, match="TMPDIR"):
+        ModelStore.at(str(tmp_path / "store")).publish(bundle.path, created=NOW)
 
 
 def test_a_volume_that_cannot_be_written_says_so(tmp_path, bundle):
