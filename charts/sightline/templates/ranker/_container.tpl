@@ -14,6 +14,7 @@ args:
   - --http-port={{ include "sightline.ranker.httpPort" . }}
   - --metrics-port=8002
   - --work-dir=/tmp/ranker
+  - --exit-timeout-seconds={{ .Values.ranker.graceSeconds }}
 {{ include "sightline.ranker.rest" (dict "root" . "layout" "bundle") | trim }}
 {{- end }}
 
