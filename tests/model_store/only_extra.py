@@ -8,6 +8,7 @@ import re
 import runpy
 import sys
 import tomllib
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -37,8 +38,10 @@ def needed(requirements, seen):
     return {name for name, _ in seen}
 
 
-class Absent:
-    """Makes every module of another package one that is not installed."""
+class Present:
+    """Finds the modules of the allowed packages only, as if no other were installed."""
+
+    find_distributions = PathFinder.find_distributions
 
     def __init__(self, allowed):
         self._allowed = allowed | {"sightline"}
@@ -46,12 +49,12 @@ class Absent:
 
     def find_spec(self, name, path=None, target=None):
         owners = {normal(each) for each in self._owners.get(name.partition(".")[0], ())}
-        if owners and not owners & self._allowed:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return PathFinder.find_spec(name, path, target) if not owners or owners & self._allowed else None
 
 
 if __name__ == "__main__":
     extra = sys.argv[1]
-    sys.meta_path.insert(0, Absent(needed([*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]], set())))
+    present = Present(needed([*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]], set()))
+    sys.meta_path = [present if each is PathFinder else each for each in sys.meta_path]
     sys.argv = ["sightline", *sys.argv[2:]]
     runpy.run_module("serving.cli.main", run_name="__main__")
