@@ -1,0 +1,171 @@
+"""The work on one shard: pictures to captions, captions to the item store, and a result that training reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.contract import CaptionTokenizer
+from models.items import ItemRow, StoredCaption, UserRow
+from serving.backfill.captioner import wait_for_captioner
+from serving.backfill.catalogue import Catalogue
+from serving.backfill.errors import BackfillError
+from serving.backfill.ledger import Ledger, Record
+from serving.backfill.pictures import Picture, read_pictures
+from serving.captioner.client import CaptionClient
+from serving.items.lmdb_store import LmdbStore
+from serving.items.redis_store import RedisStore
+
+Store = LmdbStore | RedisStore
+_SHOWN = 3
+
+
+@dataclass
+class Tally:
+    """What was done so far: items looked at, captions made and found made before, items without a picture, failures."""
+
+    items: int = 0
+    captioned: int = 0
+    kept: int = 0
+    without_picture: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> int:
+        """Items with a picture."""
+        return self.items - self.without_picture
+
+    def counts(self) -> dict[str, int]:
+        """The counts by name."""
+        counted = {"items": self.items, "captioned": self.captioned, "kept": self.kept}
+        return {**counted, "without_picture": self.without_picture, "failed": len(self.failed)}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.counts().items())
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a shard's work needs.
+
+    Attributes:
+        names: the items to look at, of the catalogue's.
+        batch: items per step; a kill loses one step.
+        wait_seconds: how long the captioner may be away, at the start and in between.
+        tally: is counted up while the work goes on.
+    """
+
+    catalogue: Catalogue
+    names: Sequence[str]
+    client: CaptionClient
+    tokenizer: CaptionTokenizer
+    store: Store
+    ledger: Ledger
+    again: bool
+    batch: int
+    wait_seconds: float
+    max_failed_share: float
+    say: Callable[[str], None]
+    tally: Tally
+
+    async def work(self) -> None:
+        """Do it, from where an earlier run was interrupted.
+
+        Raises:
+            BackfillError: too many pictures have no caption; or what the parts raise.
+            CaptionerUnreachableError, ItemStoreError: what is stored stays, the next run goes on.
+        """
+        made = await wait_for_captioner(self.client, self.wait_seconds, self.say)
+        records = self.ledger.known(self.again)
+        if self.catalogue.users:
+            self.store.put_users(UserRow(user, values) for user, values in self.catalogue.users.items())
+        steps = [self.names[at : at + self.batch] for at in range(0, len(self.names), self.batch)]
+        reading = asyncio.create_task(self._read(steps[0] if steps else ()))
+        try:
+            for number, step in enumerate(steps, start=1):
+                pictures = await reading
+                reading = asyncio.create_task(self._read(steps[number] if number < len(steps) else ()))
+                await self._step(step, pictures, records, made)
+                self.say(f"step {number} of {len(steps)}: {self.tally}")
+        finally:
+            reading.cancel()
+        self._finish(records, made)
+
+    async def _read(self, step: Sequence[str]) -> dict[str, Picture]:
+        """The step's pictures; read while the one before is captioned."""
+        return await read_pictures({item: place for item in step if (place := self.catalogue.pictures[item])})
+
+    async def _step(
+        self, step: Sequence[str], pictures: Mapping[str, Picture], records: dict[str, Record], made: tuple[str, str]
+    ) -> None:
+        wanted = []
+        for item, picture in pictures.items():
+            known = records.get(item)
+            if picture.failure is not None:
+                self._failed(item, picture.failure)
+            elif known and known.caption is not None and known.made == (*made, picture.sha256):
+                self.tally.kept += 1
+            else:
+                wanted.append((item, picture.data))
+        new = await self._captioned(wanted, pictures)
+        if new:
+            self.ledger.step(new.values())  # before the store: who is killed here only writes the rows again
+        records.update(new)
+        self._write(step, records)
+        self.tally.items += len(step)
+        self.tally.without_picture += len(step) - len(pictures)
+
+    async def _captioned(
+        self, wanted: Sequence[tuple[str, bytes]], pictures: Mapping[str, Picture]
+    ) -> dict[str, Record]:
+        new = {}
+        for result in await self.client.caption_async(wanted) if wanted else ():
+            if result.text is None:
+                reason = f"{result.error.code}: {result.error.message}" if result.error else "no caption came back"
+                self._failed(result.id, reason)
+                continue
+            image = pictures[result.id].sha256
+            new[result.id] = Record(result.id, result.text, result.captioner, result.prompt, image)
+        self.tally.captioned += len(new)
+        return new
+
+    def _write(self, step: Sequence[str], records: Mapping[str, Record]) -> None:
+        """Write the rows that differ from those in the store; an item whose picture failed keeps the caption it has."""
+        written = [records[item] for item in step if item in records]
+        texts = [(record, record.caption) for record in written if record.caption is not None]
+        tokens = self.tokenizer.encode([text for _, text in texts])
+        captions = {
+            record.item_id: StoredCaption(
+                text, np.asarray(ids, np.int32), self.tokenizer.sha256, record.captioner, record.prompt
+            )
+            for (record, text), ids in zip(texts, tokens, strict=True)
+        }
+        changed = []
+        for item, row in zip(step, self.store.get_many(step), strict=True):
+            caption = captions.get(item) or (row.caption if row else None)
+            wanted = ItemRow(item, caption, self.catalogue.features[item])
+            if row != wanted:
+                changed.append(wanted)
+        if changed:
+            self.store.put_many(changed)
+
+    def _failed(self, item: str, reason: str) -> None:
+        self.tally.failed[item] = reason
+        if len(self.tally.failed) <= _SHOWN:
+            self.say(f"item {item!r}: {reason}")
+
+    def _finish(self, records: Mapping[str, Record], made: tuple[str, str]) -> None:
+        failed, pictures = self.tally.failed, self.tally.pictures
+        listed = self.ledger.failures(failed)
+        if len(failed) > self.max_failed_share * pictures:
+            shown = "; ".join(f"{item!r}: {reason}" for item, reason in list(failed.items())[:_SHOWN])
+            raise BackfillError(
+                f"{len(failed)} of {pictures} pictures have no caption, more than the share {self.max_failed_share:g} "
+                f"(--max-failed-share): {shown}; all are listed in {listed}"
+            )
+        nothing = (Record(item, None, *made, "") for item in failed if item not in records)
+        mine = (record for item, record in records.items() if item in self.catalogue.pictures)
+        self.ledger.finish([*mine, *nothing])
