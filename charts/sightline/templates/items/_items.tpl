@@ -3,14 +3,7 @@ How every role reaches the item store. Context of all: root.
 */}}
 
 {{- define "sightline.items.bundled" -}}
-{{- $redis := .Values.items.redis -}}
-{{- if and $redis.bundled.enabled $redis.external.url -}}
-  {{- fail (printf "items.redis: both bundled.enabled is true and external.url is %q. Only one store can be used: set items.redis.bundled.enabled=false to use the external one." $redis.external.url) -}}
-{{- end -}}
-{{- if not (or $redis.bundled.enabled $redis.external.url) -}}
-  {{- fail "items.redis: there is no item store. Set items.redis.external.url (redis://host:6379/0), or items.redis.bundled.enabled=true for a trial." -}}
-{{- end -}}
-{{- if $redis.bundled.enabled }}true{{ end -}}
+{{- if .Values.items.redis.bundled.enabled }}true{{ end -}}
 {{- end -}}
 
 {{/* The store's URI, never with a password in it. */}}
@@ -18,14 +11,7 @@ How every role reaches the item store. Context of all: root.
 {{- if include "sightline.items.bundled" . -}}
 redis://{{ include "sightline.componentName" (dict "root" . "component" "items") }}:6379/0
 {{- else -}}
-{{- $external := .Values.items.redis.external -}}
-{{- if not (regexMatch "^rediss?://[^/@]+(/[0-9]+)?$" $external.url) -}}
-  {{- fail (printf "items.redis.external.url is %q: expected redis://host:port/number or rediss://host:port/number, without user and password. Put those into a Secret and name it in items.redis.external.existingSecret." $external.url) -}}
-{{- end -}}
-{{- if and $external.caSecret (not (hasPrefix "rediss://" $external.url)) -}}
-  {{- fail (printf "items.redis.external.caSecret is set, but items.redis.external.url is %q, which is not encrypted: write rediss://." $external.url) -}}
-{{- end -}}
-{{- $external.url -}}
+{{ .Values.items.redis.external.url }}
 {{- end -}}
 {{- end -}}
 

@@ -51,15 +51,12 @@ spec:
 {{/* What may change while a Job runs. */}}
 {{- define "sightline.job.limits" -}}
 parallelism: {{ .parallelism | default 1 }}
-backoffLimit: {{ mul .backoffLimit (ternary (.parallelism | default 1) 1 (.torchrun | default false)) }}
+backoffLimit: {{ .backoffLimit }}
 activeDeadlineSeconds: {{ .values.activeDeadlineSeconds }}
 ttlSecondsAfterFinished: {{ .ttlSecondsAfterFinished }}
 {{- end -}}
 
-{{/*
-What may not. Exit codes: 75 is an interruption with a checkpoint, 1 would fail again, 2 is wrong usage. torchrun ends with 1 whatever
-its process said, a lost peer included: then only backoffLimit ends the Job.
-*/}}
+{{/* What may not. Exit codes: 75 is an interruption with a checkpoint, 1 would fail again, 2 is wrong usage. */}}
 {{- define "sightline.job.fixed" -}}
 completions: {{ .completions | default 1 }}
 completionMode: {{ ternary "Indexed" "NonIndexed" (.indexed | default false) }}
@@ -68,12 +65,10 @@ podFailurePolicy:
     - action: Ignore
       onPodConditions:
         - {type: DisruptionTarget, status: "True"}
-    {{- if not .torchrun }}
     - action: Ignore
       onExitCodes: {containerName: {{ .kind }}, operator: In, values: [75]}
     - action: FailJob
       onExitCodes: {containerName: {{ .kind }}, operator: In, values: {{ ternary "[2]" "[1, 2]" (.retryFailures | default false) }}}
-    {{- end }}
 template:
   {{- include "sightline.job.pod" . | nindent 2 }}
 {{- end -}}

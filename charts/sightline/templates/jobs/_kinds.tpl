@@ -18,7 +18,7 @@ storage: true
 - --data={{ .root.Values.jobs.data }}
 - --captions={{ .root.Values.jobs.captions }}
 - --tokenizer={{ .root.Values.jobs.tokenizer }}
-- --work={{ include "sightline.jobs.work" . }}
+- --work={{ include "sightline.jobs.work" .root }}
 {{- if (index .root.Values.jobs .kind).gpus }}
 - --device=cuda
 {{- end }}

@@ -30,7 +30,7 @@ spec:
 {{- $role := dict "root" .root "component" .kind "pod" .pod -}}
 image: {{ include "sightline.image" (dict "root" .root "name" "trainer") }}
 imagePullPolicy: {{ include "sightline.pullPolicy" .root }}
-command: {{ .command | default (list "python") | toJson }}
+command: [python]
 args:
   {{- toYaml .args | nindent 2 }}
 env:

@@ -9,6 +9,8 @@ together and go on together from the last checkpoint when one is lost. Context o
 {{- end -}}
 
 {{- define "sightline.train.torchrun" -}}
+- -m
+- training.job_torchrun
 - --nnodes={{ .Values.jobs.train.processes }}
 - --nproc-per-node={{ max 1 (int .Values.jobs.train.gpus) }}
 - --node-rank=$(NODE_RANK)

@@ -1,29 +1,20 @@
 {{/* Places of the Jobs: the claim at /volume, scratch at /work. Context of the first group: root. */}}
 
 {{- define "sightline.jobs.claim" -}}
-{{- $volume := .Values.jobs.volume -}}
-{{- if and $volume.create $volume.existingClaim -}}
-  {{- fail (printf "jobs.volume: both create is true and existingClaim is %q. Set one of them." $volume.existingClaim) -}}
-{{- end -}}
-{{- if $volume.create -}}
+{{- if .Values.jobs.volume.create -}}
 {{ include "sightline.componentName" (dict "root" . "component" "jobs") }}
 {{- else -}}
-{{ $volume.existingClaim }}
+{{ .Values.jobs.volume.existingClaim }}
 {{- end -}}
 {{- end -}}
 
-{{/* URI of the model store; takes (dict "root" $ "kind" "train"). */}}
+{{/* URI of the model store; empty when there is no place for one. */}}
 {{- define "sightline.jobs.store" -}}
-{{- .root.Values.jobs.store.uri | default (ternary "/volume/models" "" (ne (include "sightline.jobs.claim" .root) "")) | required (printf "jobs.%s.enabled: there is no place for bundles. Set jobs.store.uri (s3://bucket/models), or jobs.volume.existingClaim or jobs.volume.create for a claim." .kind) -}}
+{{- .Values.jobs.store.uri | default (ternary "/volume/models" "" (ne (include "sightline.jobs.claim" .) "")) -}}
 {{- end -}}
 
 {{- define "sightline.jobs.work" -}}
-{{- if .root.Values.jobs.work.onVolume -}}
-{{- $_ := required (printf "jobs.work.onVolume (for jobs.%s): there is no volume. Set jobs.volume.existingClaim or jobs.volume.create." .kind) (include "sightline.jobs.claim" .root) -}}
-/volume/work/$(JOB_NAME)
-{{- else -}}
-/work
-{{- end -}}
+{{- ternary "/volume/work/$(JOB_NAME)" "/work" .Values.jobs.work.onVolume -}}
 {{- end -}}
 
 {{- define "sightline.jobs.recipe" -}}
