@@ -5,20 +5,24 @@ import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
 from PIL import Image
 
 from models.captioner.presets import TINY
+from serving.backfill.run import main
 
 ITEMS = 40
 
@@ -95,6 +99,14 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How the Job ended, and what it said."""
+
+    returncode: int
+    stderr: str
+
+
 @dataclass
 class Job:
     """The Job of this test's catalogue, captioner, store and output."""
@@ -117,9 +129,20 @@ class Job:
         environ = {**self.environ, **variables}
         return subprocess.Popen(self.command(*more), env=environ, stderr=subprocess.PIPE, text=True)
 
-    def run(self, *more: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        environ = {**self.environ, **variables}
-        return subprocess.run(self.command(*more), env=environ, capture_output=True, text=True, timeout=100)
+    def run(self, *more: str, **variables: str) -> Ended:
+        """To its end, in this process: starting one takes seconds."""
+        variables["SIGHTLINE_TERMINATION_LOG"] = self.environ["SIGHTLINE_TERMINATION_LOG"]
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        said = io.StringIO()
+        try:
+            with redirect_stderr(said), patch.dict(os.environ, variables):
+                code = main(self.command(*more)[3:])
+        except SystemExit as usage:
+            code = int(str(usage.code))
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return Ended(code, said.getvalue())
 
     def message(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads((self.out.parent / "termination").read_text())
