@@ -14,7 +14,7 @@ from models.store.entry import Entry, checked_name
 from models.store.errors import ModelStoreError
 from models.store.scratch import scratch, writing
 from models.store.source import Source
-from models.triton.config import Platform
+from models.triton.config import Device, Platform, TritonSettings
 from models.triton.repository import config_parameters, place_model, versions
 
 _STAGE = ".fetching"
@@ -70,11 +70,13 @@ def fetch_bundle(uri: str, to: Path) -> Fetched:
     return _fetched(uri, source, read_bundle(to), to)
 
 
-def fetch_repository(uri: str, to: Path, *, platform: Platform, name: str | None = None) -> Fetched:
+def fetch_repository(
+    uri: str, to: Path, *, platform: Platform, name: str | None = None, device: Device = "cpu"
+) -> Fetched:
     """Place an entry's bundle in the Triton repository `to`, as the next version of `name`.
 
     A repository whose newest version is this very bundle is left as it is. `name` is the model's name in Triton: the
-    entry's (or the bundle's own) if left out.
+    entry's (or the bundle's own) if left out. `device` is where Triton runs it.
 
     Raises:
         ModelStoreError, BundleError, RepositoryError: nothing was placed.
@@ -83,19 +85,20 @@ def fetch_repository(uri: str, to: Path, *, platform: Platform, name: str | None
     with scratch("fetch") as folder, writing(to):
         bundle = source.copy_bundle(folder / "copy")
         model = checked_name(name or (source.entry.name if source.entry else bundle.manifest.name))
-        version = _placed(to / model, bundle, platform)
+        version = _placed(to / model, bundle, platform, device)
         if version is None:
-            version = place_model(to, model, bundle, platform=platform)
+            version = place_model(to, model, bundle, platform=platform, settings=TritonSettings(device=device))
         return _fetched(uri, source, bundle, to / model, version)
 
 
-def _placed(model: Path, bundle: Bundle, platform: Platform) -> int | None:
-    """The newest version's number when it is this bundle, whole, for this platform."""
+def _placed(model: Path, bundle: Bundle, platform: Platform, device: Device) -> int | None:
+    """The newest version's number when it is this bundle, whole, for this platform and device."""
     if not model.is_dir() or config_parameters(model).get("bundle") != bundle.id or not (there := versions(model)):
         return None
     newest = model / str(there[-1])
     onnx = newest / "model.onnx"
     same = onnx.is_file() and onnx.read_bytes() == bundle.onnx_path.read_bytes()
+    same = same and f"kind: KIND_{device.upper()}" in (model / "config.pbtxt").read_text()
     return there[-1] if same and (newest / "model.py").is_file() == (platform == "python") else None
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.contract import Contract, TensorSpec
 
 Platform = Literal["onnxruntime", "python"]
+Device = Literal["cpu", "gpu"]
 MAX_BATCH_SIZE = 4096
 
 _DATA_TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
@@ -30,7 +31,7 @@ class TritonSettings(BaseModel):
     """`onnxruntime`: Triton's own backend (NVIDIA's image). `python`: ONNX Runtime in `model.py` (the PyPI wheel)."""
     instances: Annotated[int, Field(ge=1)] = 1
     """Model instances: batches that run at the same time."""
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: Device = "cpu"
     """Where the instances are; on the platform `python`, `gpu` needs the package onnxruntime-gpu beside Triton."""
     intra_op_threads: Annotated[int, Field(ge=1)] = 1
     """Threads of one instance within one batch."""

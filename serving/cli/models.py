@@ -31,6 +31,13 @@ class Layout(StrEnum):
     REPOSITORY = "repository"
 
 
+class Device(StrEnum):
+    """Where Triton runs a fetched model."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
 @app.command()
 def publish(
     context: typer.Context,
@@ -86,16 +93,19 @@ def fetch(
     name: Annotated[
         str | None, typer.Option(help="For a repository: the model's name in Triton; the entry's if left out.")
     ] = None,
+    device: Annotated[Device, typer.Option(help="For a repository: where Triton runs the model.")] = Device.CPU,
 ) -> None:
     """Copy a bundle out of the store, checking every sha256; done once is done."""
     from models.store import fetch as store
 
     if layout is Layout.BUNDLE and name is not None:
         raise typer.BadParameter("is for --layout repository only", param_hint="--name")
+    if layout is Layout.BUNDLE and device is not Device.CPU:
+        raise typer.BadParameter("is for --layout repository only", param_hint="--device")
     if layout is Layout.BUNDLE:
         done = store.fetch_bundle(place, to)
     else:
-        done = store.fetch_repository(place, to, platform=platform.value, name=name)
+        done = store.fetch_repository(place, to, platform=platform.value, name=name, device=device.value)
     text = f"{done.path}: bundle {done.bundle}" + (f", version {done.version}" if done.version else "")
     of(context).output.answer(_answer(done), text)
 

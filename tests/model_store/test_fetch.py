@@ -94,6 +94,15 @@ def test_a_repository_is_placed_for_either_platform_and_only_once(published, bun
     assert fetch_repository(published.uri, tmp_path / "onnx", platform="python").version == 2
 
 
+def test_a_repository_for_a_gpu_says_so_and_is_not_mistaken_for_the_cpu_s(published, tmp_path):
+    config = tmp_path / "ranker" / "config.pbtxt"
+    assert fetch_repository(published.uri, tmp_path, platform="onnxruntime").version == 1
+    assert "KIND_CPU" in config.read_text()
+    for _ in range(2):
+        assert fetch_repository(published.uri, tmp_path, platform="onnxruntime", device="gpu").version == 2
+    assert "KIND_GPU" in config.read_text()
+
+
 def test_kserve_finds_a_triton_repository_at_the_storage_uri(published, bundle):
     with fsspec.open(f"{published.repository}/ranker/config.pbtxt", "rt") as file:
         config = file.read()
