@@ -10,3 +10,8 @@
 {{- define "sightline.startTries" -}}
 {{- mul (int .) 12 }}
 {{- end }}
+
+{{/* Seconds after which a rollout counts as stuck: longer than a start may take, so that `helm --wait` does not give up before. Takes minutes. */}}
+{{- define "sightline.progressSeconds" -}}
+{{- add (mul (int .) 60) 300 }}
+{{- end }}

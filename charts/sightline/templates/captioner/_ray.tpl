@@ -1,7 +1,10 @@
 {{/* What Ray Serve runs. Batch settings go into user_config alone: they change without a restart of the model. Context: root. */}}
 {{- define "sightline.captioner.serveConfig" -}}
 {{- $settings := .Values.captioner.settings }}
-{{- $batch := pick $settings "max_batch_size" "batch_wait_s" }}
+{{- $batch := dict "max_batch_size" 64 "batch_wait_s" 0.01 }}
+{{- range $name, $value := pick $settings "max_batch_size" "batch_wait_s" }}
+{{- $_ := set $batch $name $value }}
+{{- end }}
 proxy_location: EveryNode
 http_options: {host: 0.0.0.0, port: 8000}
 logging_config: {enable_access_log: false}
@@ -14,7 +17,7 @@ applications:
     deployments:
       - name: CaptionModel
         user_config:
-          {{- toYaml (merge (dict) $batch (dict "max_batch_size" 64 "batch_wait_s" 0.01)) | nindent 10 }}
+          {{- toYaml $batch | nindent 10 }}
 {{- end }}
 
 {{/*
