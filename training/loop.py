@@ -86,8 +86,7 @@ def fit(
 
     Args:
         micro_batches: parts that a batch's gradient is added from; as many as processes if None.
-        saving: a file that is written now and then, and gone on from when it exists; a finished run's holds its result.
-        identity: what must be equal for that.
+        saving: a file that is gone on from if it exists and `identity` is equal; a finished run's holds its result.
         stop: asked after each step; once true, the state is saved and the run ends.
         group: the processes that train together; rank 0 alone writes, and is told of epochs.
 
@@ -105,8 +104,7 @@ def fit(
         optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
         run = Run(model, optimizer, {**(identity or {}), "seed": seed, "parts": parts}, saving, group, clock)
         run.resume()
-        rows = DeviceRows.of(train, target)
-        steps = _Steps(run, rows, backward, batch_size, hidden, seed, stop)
+        steps = _Steps(run, DeviceRows.of(train, target), backward, batch_size, hidden, seed, stop)
         while not run.finished(epochs, patience):
             loss = steps.epoch(epochs)
             score = _from_first(group, lambda: auc(valid.labels, predict(model, valid)) if len(valid) else None)

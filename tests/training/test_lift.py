@@ -120,6 +120,17 @@ def test_unfinished_measuring_goes_on_where_it_stopped(recipe, synthetic, captio
     assert rows[0] == rows[1] == rows[2][:4]
 
 
+def test_without_captions_the_ranker_is_its_own_ablation_and_the_lift_is_nothing(recipe, synthetic, tokenizer):
+    small = recipe.model_copy(update={"splits": (SplitChoice(name="within_user"),)})
+    told = []
+    measured = measure_lift(small, synthetic.dataset, {}, tokenizer, on_progress=told.append)
+    assert told[-1].total == 2  # a run per seed, not two
+    gain = measured.report.splits[0].lift
+    assert (gain.difference, gain.low, gain.high, gain.verdict) == (0.0, 0.0, 0.0, "not distinguishable")
+    assert measured.served["ranker"] is measured.served["ranker-ids"]
+    assert measured.served["ranker"].contract.caption is None
+
+
 def test_workers_change_the_time_and_not_one_bit(recipe, synthetic, captions, tokenizer, measured):
     small = recipe.model_copy(update={"splits": (SplitChoice(name="within_user"),), "workers": 2})
     told = []

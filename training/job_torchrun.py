@@ -1,0 +1,44 @@
+"""torchrun with its processes' exit code: `python -m training.job_torchrun … -m training.job train --distributed …`.
+
+torchrun itself ends with 1 whatever its processes ended with, also when it was told to end; a Job's podFailurePolicy
+would take every disruption for a failure.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+from training.job import DONE, FAILED, INTERRUPTED
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run torchrun with these arguments; returns the exit code."""
+    try:
+        run.main(list(argv) if argv is not None else None)
+    except SignalException:
+        return INTERRUPTED  # it has passed the signal on and waited for the processes
+    except ChildFailedError as error:
+        return exit_code([failure.exitcode for failure in error.failures.values()])
+    return DONE
+
+
+def exit_code(ended: Collection[int]) -> int:
+    """One code for several processes, of which some failed; negative ones are signals, as subprocess has them.
+
+    Interrupted only if all who failed were: a process that lost another one is interrupted, the lost one is to blame.
+    """
+    to_blame = [code for code in ended if code != INTERRUPTED]
+    if not to_blame:
+        return INTERRUPTED
+    if FAILED in to_blame:
+        return FAILED
+    return to_blame[0] if to_blame[0] > 0 else 128 - to_blame[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
