@@ -23,9 +23,9 @@ MANIFESTS = tuple(FOLDER / name for name in (*PROFILES, "jobs"))
 
 COMPONENT = "app.kubernetes.io/component"
 HELMS_OWN = ("helm.sh/", "app.kubernetes.io/managed-by", "meta.helm.sh/")
-SECRET = "sightline-items-password"
+SECRET = "sightline-items"
 GENERATED = "# Written by `make chart` from charts/sightline: change the chart, not this file.\n"
-# The Jobs are switched on for the network policies that they need; they themselves go to manifests/jobs.
+# The password has the name that the chart would give it, so that the Jobs also run beside an installation by Helm.
 SETTINGS = (
     f"items.redis.bundled.existingSecret={SECRET}",
     "jobs.serviceAccount.create=false",

@@ -1,7 +1,7 @@
 """The pods that rendered objects lead to, whoever makes them: Kubernetes, KubeRay or KServe."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from charts.tooling.render import Object
@@ -57,9 +57,9 @@ def _pods(each: Object, runtimes: dict[str, Object]) -> Iterator[Pod]:
         yield _templated(owner, each, long=False)
     elif kind == "RayService":
         cluster = spec["rayClusterConfig"]
-        yield _templated(f"{owner} head", cluster["headGroupSpec"]["template"])
+        yield _by_kuberay(f"{owner} head", "head", cluster["headGroupSpec"]["template"])
         for group in cluster["workerGroupSpecs"]:
-            yield _templated(f"{owner} {group['groupName']}", group["template"])
+            yield _by_kuberay(f"{owner} {group['groupName']}", "worker", group["template"])
     elif kind == "InferenceService":
         for part in ("predictor", "transformer"):
             if part in spec:
@@ -69,6 +69,12 @@ def _pods(each: Object, runtimes: dict[str, Object]) -> Iterator[Pod]:
 def _templated(owner: str, template: Object, long: bool = True) -> Pod:
     metadata: Any = template.get("metadata", {})
     return Pod(owner, metadata.get("labels", {}), metadata.get("annotations", {}), template["spec"], long)
+
+
+def _by_kuberay(owner: str, node: str, template: Object) -> Pod:
+    """KubeRay adds labels that Services and monitors select by."""
+    pod = _templated(owner, template)
+    return replace(pod, labels=pod.labels | {"ray.io/node-type": node})
 
 
 def _by_kserve(service: str, name: str, part: Object, runtimes: dict[str, Object]) -> Pod:

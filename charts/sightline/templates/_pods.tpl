@@ -142,7 +142,8 @@ rollingUpdate:
   {{- end }}
 {{- end }}
 
-{{/* A PodDisruptionBudget where more than one pod runs; with one it would block every drain. Takes root, component, "pods" and "maxUnavailable". */}}
+{{/* A PodDisruptionBudget where more than one pod runs; with one it would block every drain. Takes root, component, "pods" and "maxUnavailable".
+For pods of a kind without scale (RayCluster, "unscaled" true) Kubernetes knows minAvailable as a number only; with anything else it lets no pod go. */}}
 {{- define "sightline.disruptionBudget" -}}
 {{- if gt (int .pods) 1 }}
 apiVersion: policy/v1
@@ -156,7 +157,11 @@ metadata:
     {{- . | nindent 4 }}
   {{- end }}
 spec:
+  {{- if .unscaled }}
+  minAvailable: {{ max 1 (sub (int .pods) (int .maxUnavailable)) }}
+  {{- else }}
   maxUnavailable: {{ .maxUnavailable }}
+  {{- end }}
   selector:
     matchLabels:
       {{- include "sightline.selectorLabels" . | nindent 6 }}

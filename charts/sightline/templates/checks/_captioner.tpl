@@ -44,6 +44,9 @@
 {{- else if and (not $ray.autoscaling.enabled) (eq 0 (add $ray.cpuWorkers.minReplicas $ray.gpuWorkers.minReplicas | int)) }}
 - captioner.rayService.cpuWorkers.minReplicas: both groups have 0, and autoscaling.enabled is false, so that no worker would ever start. Give the number of workers.
 {{- end }}
+{{- if kindIs "string" .Values.captioner.maxUnavailable }}
+- captioner.maxUnavailable: {{ .Values.captioner.maxUnavailable | quote }} is no number, and for Ray's pods Kubernetes knows numbers only. Write 1.
+{{- end }}
 {{- if include "sightline.gpu" $ray.head.resources }}
 - captioner.rayService.head.resources: a GPU here would stay idle, since no replica runs on Ray's head. Give it to gpuWorkers.
 {{- end }}
