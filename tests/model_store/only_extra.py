@@ -41,7 +41,7 @@ def needed(requirements, seen):
 class Present:
     """Finds the modules of the allowed packages only, as if no other were installed."""
 
-    find_distributions = PathFinder.find_distributions
+    find_distributions = staticmethod(PathFinder.find_distributions)
 
     def __init__(self, allowed):
         self._allowed = allowed | {"sightline"}
