@@ -12,6 +12,9 @@ from typing import Any
 EXIT_DONE = 0
 EXIT_FAILED = 1  # bad input: it would fail again
 EXIT_USAGE = 2  # argparse's own code for arguments that cannot be used
+EXIT_AWAY = (
+    69  # EX_UNAVAILABLE: a service that it needs is away; counts against backoffLimit, where 1 ends the Job at once
+)
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal with its progress saved; run it again
 
 TERMINATION_VARIABLE = "SIGHTLINE_TERMINATION_LOG"

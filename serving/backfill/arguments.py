@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving.backfill.run",
         description="Captions one shard of a catalogue and writes items, users and captions.",
-        epilog="Exit codes: 0 done; 1 failed; 75 interrupted, the same command goes on; 2 usage. A JSON summary is "
+        epilog="Exit codes: 0 done; 1 failed, and would fail again; 69 what it needs is away; 75 interrupted, "
+        "the same command goes on; 2 usage. A JSON summary is "
         "written to $SIGHTLINE_TERMINATION_LOG, or /dev/termination-log where that exists. The store's password is "
         "$SIGHTLINE_STORE_PASSWORD.",
         allow_abbrev=False,

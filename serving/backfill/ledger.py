@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.files import write_atomic
-from serving.backfill.errors import BackfillError
+from serving.backfill.errors import BackfillError, PlaceError
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("item_id", "caption", "captioner", "prompt", "image")])
 
@@ -42,7 +42,7 @@ class Record:
 
 
 class Ledger:
-    """Reads and writes a shard's files. Every method raises `BackfillError` when the folder cannot be used."""
+    """Reads and writes a shard's files. Methods raise `PlaceError` for the folder, `BackfillError` for what is in it."""
 
     def __init__(self, out: str, shard: int, shards: int) -> None:
         self._out, self._name = out.rstrip("/"), f"{shard}-of-{shards}"
@@ -114,7 +114,7 @@ class Ledger:
             else:
                 self._files.pipe_file(f"{self._root}/{name}", data)
         except _driver_errors() as error:
-            raise BackfillError(f"{self._out}/{name}: cannot be written ({error}); give an --out that can") from error
+            raise PlaceError(f"{self._out}/{name}: cannot be written ({error}); give an --out that can") from error
 
     def _ask(self, question: Callable[[str], Any], path: str) -> Any:
         """The file system's answer; None when there is nothing at `path`."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from models.termination import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, write_termination
+from models.termination import EXIT_AWAY, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, write_termination
 from serving.backfill.arguments import Arguments, parse
 
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ended(arguments: Arguments, document: dict[str, Any]) -> tuple[str, str, int]:
     """Outcome, message and exit code of a shard that nobody stopped; its counts are left in `document`."""
     from serving.backfill.compose import do_shard
-    from serving.backfill.refusals import REFUSALS
+    from serving.backfill.refusals import AWAY, REFUSALS
     from serving.backfill.shard import Tally
 
     tally = Tally()
@@ -47,6 +47,8 @@ def _ended(arguments: Arguments, document: dict[str, Any]) -> tuple[str, str, in
         return "done", f"{tally}: {result}", EXIT_DONE
     except REFUSALS as error:
         return "failed", str(error), EXIT_FAILED
+    except AWAY as error:
+        return "failed", str(error), EXIT_AWAY
     except Exception as error:  # noqa: BLE001 (whatever it is, the job's message says so)
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {error}; see the log", EXIT_FAILED
