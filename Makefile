@@ -10,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format bench captioner lock kind-up e2e clean
+.PHONY: help setup demo up down test check format images base-image bench captioner lock kind-up e2e clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,12 @@ check: $(READY) ## format, lint, types, import rules
 format: $(READY) ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+images: ## build the container images: make images BUILDER=buildah ROLES="transformer ranker" (see serving/images/README.md)
+	@serving/images/build.sh
+
+base-image: ## make the images' base from Debian's packages, for machines without a registry: make base-image NAME=localhost/base:1
+	@serving/images/base-image.sh $(or $(NAME),localhost/sightline-base:bookworm)
 
 bench: $(READY) ## measure speed and memory beside what each is compared to
 	$(BIN)/sightline bench

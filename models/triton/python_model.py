@@ -88,6 +88,8 @@ def _session(path: Path, data: bytes, threads: int, kind: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if kind == "GPU":
+        onnxruntime.preload_dlls()  # CUDA and cuDNN of the packages beside ONNX Runtime; the system may have none
     providers = ["CUDAExecutionProvider"] if kind == "GPU" else ["CPUExecutionProvider"]
     try:
         return onnxruntime.InferenceSession(data, options, providers=providers)

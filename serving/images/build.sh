@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Build the images and print their sizes; `make images` calls this. Everything is set by environment variables:
+#   ROLES="transformer ranker"   which images (default: all)
+#   BUILDER=docker|buildah       who builds
+#   ACCELERATOR=cpu|cuda         cuda adds -cuda to the tag; VLLM=vllm==0.32.0 adds vLLM to the captioner
+#   TAG, PREFIX, PLATFORM        default: the project's version, sightline, this machine's
+#   BASE, SYSTEM_BASE            other base images, such as one made by base-image.sh
+#   TORCH_INDEX, PIP_CONFIG      another index for the CPU's torch; a pip.conf that the build sees and no image keeps
+#   BUILD_FLAGS                  more flags for the builder, such as --network=host
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+builder=${BUILDER:-docker}
+accelerator=${ACCELERATOR:-cpu}
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
+tag=${TAG:-$version$([ "$accelerator" = cpu ] || echo "-$accelerator")}
+revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+[ -z "$(git status --porcelain -- models training serving pyproject.toml requirements.lock 2>/dev/null)" ] || revision+=-changed
+
+case $builder in
+  docker) build=(docker build) size=(docker image inspect --format '{{.Size}}') ;;
+  buildah) build=(buildah build --layers --format docker) size=(buildah inspect --type image --format '{{.Docker.Size}}') ;;
+  *) echo "BUILDER is '$builder'; expected docker or buildah" >&2 && exit 2 ;;
+esac
+command -v "$builder" >/dev/null || { echo "$builder is not installed; set BUILDER=docker or BUILDER=buildah" >&2 && exit 2; }
+
+flags=(--file serving/Dockerfile --build-arg "ACCELERATOR=$accelerator" --build-arg "REVISION=$revision")
+for name in BASE SYSTEM_BASE TORCH_INDEX VLLM; do
+  [ -z "${!name+set}" ] || flags+=(--build-arg "$name=${!name}")
+done
+label() { flags+=(--label "org.opencontainers.image.$1=$2"); }
+label version "$version"
+label revision "$revision"
+label created "$(date --utc +%Y-%m-%dT%H:%M:%SZ)"
+label licenses "${LICENSES:-NOASSERTION}"
+source_url=${SOURCE:-$(git remote get-url origin 2>/dev/null || true)}
+[ -z "$source_url" ] || label source "$source_url"
+[ -z "${PLATFORM:-}" ] || flags+=(--platform "$PLATFORM")
+[ -z "${PIP_CONFIG:-}" ] || flags+=(--secret "id=pip,src=$PIP_CONFIG")
+read -ra more <<<"${BUILD_FLAGS:-}"
+
+names=()
+for role in ${ROLES:-captioner transformer ranker trainer rollout items}; do
+  name=${PREFIX:-sightline}/$role:$tag
+  echo "== $name" >&2
+  "${build[@]}" "${flags[@]}" "${more[@]}" --target "$role" --tag "$name" .
+  names+=("$name")
+done
+for name in "${names[@]}"; do
+  printf '%-40s %6d MB\n' "$name" $(($("${size[@]}" "$name") / 1000000))
+done
