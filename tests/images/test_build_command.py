@@ -1,0 +1,124 @@
+"""`make images` with a builder that only writes down what it was asked."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+RECORDER = f"""#!{sys.executable}
+import json, os, sys
+with open(os.environ["ASKED"], "a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+if "inspect" in sys.argv:
+    print(123456789)
+"""
+
+
+@pytest.fixture
+def build(tmp_path):
+    """(NAME=value, …) -> (the finished command, what the builder was asked)."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "dirname", "sed", "git", "date", "env"):
+        (programs / name).symlink_to(shutil.which(name))
+
+    def run(*builders, **environment):
+        for name in builders:
+            (programs / name).write_text(RECORDER)
+            (programs / name).chmod(0o755)
+        asked = tmp_path / "asked"
+        answer = subprocess.run(
+            [programs / "bash", ROOT / "serving" / "images" / "build.sh"],
+            env={"PATH": str(programs), "ASKED": str(asked), "HOME": os.environ["HOME"], **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return answer, [json.loads(line) for line in asked.read_text().splitlines()] if asked.exists() else []
+
+    return run
+
+
+def values(call, flag):
+    return [call[place + 1] for place, word in enumerate(call) if word == flag]
+
+
+def test_every_role_is_built_and_its_size_printed(build):
+    answer, asked = build("docker")
+    assert answer.returncode == 0, answer.stderr
+    roles = [values(call, "--target")[0] for call in asked if call[0] == "build"]
+    assert roles == ["captioner", "transformer", "ranker", "trainer", "rollout", "items"]
+    assert [line.split() for line in answer.stdout.splitlines()] == [
+        [f"sightline/{role}:{VERSION}", "123", "MB"] for role in roles
+    ]
+
+
+def test_images_carry_their_version_and_revision(build):
+    _, asked = build("docker", ROLES="ranker", SOURCE="https://example.com/sightline", LICENSES="Apache-2.0")
+    labels = dict(label.split("=", 1) for label in values(asked[0], "--label"))
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    assert labels["version"] == VERSION
+    assert labels["revision"]
+    assert labels["created"].endswith("Z")
+    assert labels["source"] == "https://example.com/sightline"
+    assert labels["licenses"] == "Apache-2.0"
+
+
+def test_cuda_is_a_build_argument_and_part_of_the_tag(build):
+    _, asked = build("docker", ROLES="captioner", ACCELERATOR="cuda", VLLM="vllm==0.32.0")
+    assert {"ACCELERATOR=cuda", "VLLM=vllm==0.32.0"} <= set(values(asked[0], "--build-arg"))
+    assert values(asked[0], "--tag") == [f"sightline/captioner:{VERSION}-cuda"]
+
+
+def test_names_bases_and_platform_can_be_chosen(build):
+    _, asked = build(
+        "buildah",
+        BUILDER="buildah",
+        ROLES="ranker",
+        PREFIX="registry.example.com/team",
+        TAG="7",
+        PLATFORM="linux/arm64",
+        BASE="localhost/base:1",
+        TORCH_INDEX="",
+        BUILD_FLAGS="--network=host --isolation oci",
+    )
+    call = asked[0]
+    assert values(call, "--tag") == ["registry.example.com/team/ranker:7"]
+    assert values(call, "--platform") == ["linux/arm64"]
+    assert {"BASE=localhost/base:1", "TORCH_INDEX="} <= set(values(call, "--build-arg"))
+    assert not any(argument.startswith("SYSTEM_BASE") for argument in values(call, "--build-arg"))
+    assert {"--network=host", "--isolation", "oci", "--layers"} <= set(call)
+
+
+def test_a_pip_configuration_is_a_secret_of_the_build(build):
+    _, asked = build("docker", ROLES="ranker", PIP_CONFIG="/home/me/pip.conf")
+    assert values(asked[0], "--secret") == ["id=pip,src=/home/me/pip.conf"]
+    assert not any("pip.conf" in argument for argument in values(asked[0], "--build-arg"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"BUILDER": "kaniko"}, "BUILDER is 'kaniko'; expected docker or buildah"),
+        ({}, "docker is not installed; set BUILDER=docker or BUILDER=buildah"),
+        ({"BUILDER": "buildah"}, "buildah is not installed"),
+    ],
+)
+def test_an_unusable_builder_is_refused(build, environment, message):
+    answer, asked = build(**environment)
+    assert (answer.returncode, asked) == (2, [])
+    assert message in answer.stderr
+
+
+def test_a_failed_build_fails_the_command(build, tmp_path):
+    (tmp_path / "bin" / "docker").write_text("#!/bin/sh\nexit 5\n")
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    answer, _ = build(ROLES="ranker")
+    assert answer.returncode == 5

@@ -1,0 +1,148 @@
+"""The Dockerfile as text: what it pins, what it installs, and that chart, extras and code agree with it."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ROLES = ("captioner", "transformer", "ranker", "trainer", "rollout", "items")
+PYTHON_ROLES = ROLES[:-1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "serving" / "Dockerfile").read_text())
+
+
+def instructions() -> list[tuple[str, str]]:
+    lines = [line for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
+    return [(line.split(" ", 1)[0], line.split(" ", 1)[1].strip()) for line in lines]
+
+
+def stages() -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """Stage name -> (what it is from, its instructions)."""
+    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    for word, rest in instructions():
+        if word == "FROM":
+            source, name = re.fullmatch(r"(\S+) AS (\S+)", rest).groups()
+            found[name] = (source, [])
+        elif found:
+            found[next(reversed(found))][1].append((word, rest))
+    return found
+
+
+def said(stage: str, word: str) -> list[str]:
+    return [rest for each, rest in stages()[stage][1] if each == word]
+
+
+def test_every_role_has_a_target():
+    assert set(ROLES) <= set(stages())
+
+
+def test_every_image_comes_from_a_pinned_base():
+    arguments = dict(rest.split("=", 1) for word, rest in instructions() if word == "ARG" and "=" in rest)
+    sources = {source for source, _ in stages().values()}
+    outside = {source for source in sources if source not in stages()}
+    assert outside == {"${BASE}", "${SYSTEM_BASE}"}
+    for name in ("BASE", "SYSTEM_BASE"):
+        assert re.fullmatch(r"docker\.io/library/(python|debian):\d+\.\d+[\w.-]*", arguments[name]), arguments[name]
+    assert arguments["BASE"].startswith("docker.io/library/python:3.11.")
+    assert "latest" not in DOCKERFILE
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_image_runs_as_a_numeric_user_and_says_what_it_is(role):
+    words = [word for word, _ in stages()[role][1]]
+    assert said(role, "USER") == ["10001:10001"]
+    assert words.index("USER") == len(words) - 2, "only CMD follows: nothing is installed as the user"
+    label = " ".join(said(role, "LABEL"))
+    assert f'image.title="Sightline {role}"' in label
+    assert "image.description=" in label
+    assert not said(role, "ENTRYPOINT"), "KubeRay gives commands of its own"
+
+
+@pytest.mark.parametrize("role", PYTHON_ROLES)
+def test_an_image_has_its_own_extra_and_the_project(role):
+    assert stages()[role][0] == "runtime"
+    assert f"--from={role}-libraries /opt/sightline /opt/sightline" in said(role, "COPY")
+    assert said(role, "COPY")[-1] == "--from=package /package/ /"
+    installed = " ".join(said(f"{role}-libraries", "RUN"))
+    extras = re.findall(r"\./install\.sh ([a-z-]+)", installed)
+    assert role in extras
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
+
+
+def test_no_image_copies_sources_tests_or_tools_of_the_build():
+    final = [rest for role in ("runtime", *ROLES) for rest in said(role, "COPY")]
+    assert len(final) > 10
+    assert [rest for rest in final if not rest.startswith("--from=")] == []
+    packages = [rest for role in ROLES for rest in said(role, "RUN") if "apt-get install" in rest]
+    # gcc is there for vLLM alone
+    assert [name for rest in packages for name in ("gcc", "build-essential", "g++") if name in rest] == ["gcc"]
+    assert "${VLLM:+gcc libc6-dev}" in " ".join(packages)
+
+
+def test_the_captioner_has_what_kuberays_probes_run():
+    assert "bash wget" in " ".join(said("captioner", "RUN"))
+
+
+def test_the_command_of_an_image_exists_in_the_project():
+    for role in PYTHON_ROLES:
+        command = yaml.safe_load(said(role, "CMD")[0])
+        if command[0] == "python":
+            assert command[1] == "-m"
+            assert find_spec(command[2]) is not None, command
+        else:
+            assert command[0] in PROJECT["scripts"]
+
+
+def test_the_charts_images_are_the_targets_with_the_projects_version():
+    images = yaml.safe_load((ROOT / "charts" / "sightline" / "values.yaml").read_text())["images"]
+    ours = {value["repository"] for value in images.values() if isinstance(value, dict)}
+    ours = {name.removeprefix("sightline/") for name in ours if name.startswith("sightline/")}
+    assert ours
+    assert ours <= set(ROLES)
+    chart = yaml.safe_load((ROOT / "charts" / "sightline" / "Chart.yaml").read_text())
+    assert chart["appVersion"] == PROJECT["version"]
+
+
+def test_rays_version_in_the_chart_is_the_images():
+    values = yaml.safe_load((ROOT / "charts" / "sightline" / "values.yaml").read_text())
+    assert (
+        f"ray[serve]=={values['captioner']['rayService']['rayVersion']}"
+        in PROJECT["optional-dependencies"]["captioner"]
+    )
+
+
+def test_the_context_is_what_the_images_are_made_of():
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    kept = {line[1:] for line in lines if line.startswith("!")}
+    assert "*" in lines
+    copied = {
+        part for word, rest in instructions() if word == "COPY" and "--from" not in rest for part in rest.split()[:-1]
+    }
+    assert {part.split("/")[0] for part in copied} == kept
+    assert all((ROOT / name).exists() for name in kept)
+
+
+def test_the_requirements_of_a_role_are_the_projects_and_its_extras():
+    command = [sys.executable, "serving/images/requirements.py", "pyproject.toml"]
+    answer = subprocess.run([*command, "rollout"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines() == PROJECT["dependencies"] + PROJECT["optional-dependencies"]["rollout"]
+    refused = subprocess.run([*command, "rolout"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "has no extra 'rolout'; it has captioner, " in refused.stderr
+
+
+def test_every_requirement_of_the_images_is_in_the_lock():
+    lock = {line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
+    wanted = {
+        re.match(r"[A-Za-z0-9_.-]+", line).group().lower()
+        for role in PYTHON_ROLES
+        for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"][role]
+    }
+    assert len(wanted) > 20
+    assert wanted - {name.lower() for name in lock} == set()
