@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,49 @@ def published(inputs, tmp_path_factory):
         code = job.main([str(word) for word in command])
     _put_back(handlers)
     return Ended(folder, command, code, json.loads((folder / "message").read_bytes()), printed.getvalue())
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A running job; `wait` gives its exit code, negative for a signal."""
+
+    pid: int
+    ask: Callable
+
+    def wait(self):
+        return self.ask(wait=self.pid)
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+
+@pytest.fixture(scope="session")
+def stem_cell():
+    """A process that has loaded everything, and asks it for something."""
+    command = [sys.executable, Path(__file__).with_name("stem_cell.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes) as cell:
+
+        def ask(**what):
+            cell.stdin.write(json.dumps(what) + "\n")
+            cell.stdin.flush()
+            return int(cell.stdout.readline())
+
+        yield ask
+        os.killpg(cell.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def fork(stem_cell, termination_log):
+    """Starts a job in a process of its own, with more of an environment."""
+
+    def fork(argv, **environment):
+        environment = {"SIGHTLINE_TERMINATION_LOG": termination_log, **environment}
+        texts = {name: str(value) for name, value in environment.items()}
+        return Forked(stem_cell(argv=[str(word) for word in argv], environment=texts), stem_cell)
+
+    return fork
 
 
 @pytest.fixture

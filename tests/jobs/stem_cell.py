@@ -1,6 +1,7 @@
 """Runs jobs in processes of their own without loading the libraries each time: it has loaded them, and forks.
 
-Reads a job's arguments as a line of JSON; answers with the process id, and with how it ended once it has.
+Reads lines of JSON: {"argv": …, "environment": …} starts a job and is answered with its process id; {"wait": id} is
+answered with how it ended, once it has.
 """
 
 import json
@@ -12,13 +13,20 @@ from training import job, job_ranks, job_refusals
 assert job_ranks
 assert job_refusals
 
+
+def answer(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
+        asked = json.loads(line)
+        if "wait" in asked:
+            answer(os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1]))
+        elif child := os.fork():
+            answer(child)
+        else:
+            os.environ.update(asked["environment"])
             os.dup2(2, 1)
-            os._exit(job.main(json.loads(line)))
-        sys.stdout.write(f"{child}\n")
-        sys.stdout.flush()
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
-        sys.stdout.flush()
+            os._exit(job.main(asked["argv"]))

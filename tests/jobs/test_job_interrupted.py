@@ -1,12 +1,8 @@
 """A job in a process of its own, told to end or killed: the next one goes on, and ends with the very same models."""
 
 import hashlib
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,21 +22,6 @@ def folder(tmp_path):
 @pytest.fixture
 def command(inputs, folder):
     return ["train", *inputs, "--work", folder / "work", "--out-store", folder / "store", "--name", "shop"]
-
-
-@pytest.fixture
-def fork():
-    """Starts a job; gives its process id and a function that waits for its end and gives the exit code."""
-    command = [sys.executable, Path(__file__).with_name("stem_cell.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cell:
-
-        def fork(argv):
-            cell.stdin.write(json.dumps([str(word) for word in argv]) + "\n")
-            cell.stdin.flush()
-            return int(cell.stdout.readline()), lambda: int(cell.stdout.readline())
-
-        yield fork
-        cell.stdin.close()
 
 
 def checkpoints(folder):
@@ -63,14 +44,13 @@ def models(store):
 def test_killed_at_any_moments_the_job_ends_with_the_models_of_one_that_never_was(fork, command, folder, published):
     moments, killed = random.Random(11), 0
     for number in range(ROUNDS):
-        process, ended = fork(command)
+        job = fork(command)
         time.sleep(moments.uniform(0.1, 0.6 + number))
-        os.kill(process, signal.SIGKILL)
-        killed += ended() == -signal.SIGKILL
+        job.signal(signal.SIGKILL)
+        killed += job.wait() == -signal.SIGKILL
         models(folder / "store")
     assert killed >= 3, "the job was too fast to be killed: the test shows little"
-    _, ended = fork(command)
-    assert ended() == 0
+    assert fork(command).wait() == 0
     assert models(folder / "store") == models(published.folder / "store")
 
 
@@ -84,7 +64,6 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_start_goes_on(start, fork, 
     told = last_words()
     assert (told["job"], told["outcome"], told["bundles"]) == ("train", "interrupted", {})
     assert "within_user 0, ranker without captions, seed 1: stopped in epoch" in told["message"]
-    _, ended = fork(["lift", *command[1:-4], "--out", folder / "out"])
-    assert ended() == 0
+    assert fork(["lift", *command[1:-4], "--out", folder / "out"]).wait() == 0
     (expected,) = (published.folder / "work").rglob("lift.json")
     assert (folder / "out/lift.json").read_bytes() == expected.read_bytes()
