@@ -6,13 +6,10 @@
 {{- if and $gateway.grpc (not $gateway.enabled) }}
 - gateway.grpc: it would be ignored, since gateway.enabled is false. Set gateway.enabled=true.
 {{- end }}
-{{- if and $gateway.grpc (eq .Values.ranker.mode "inferenceservice") }}
-- gateway.grpc: KServe's Service in front of the transformer shows HTTP only. Set gateway.grpc=false, or ranker.mode=deployment.
-{{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 - ingress.hosts: it is empty, so nothing would be served. Name at least one host: [ranking.example.com].
 {{- end }}
 {{- if and .Values.tests.enabled (or (not .Values.tests.items) (ne (len .Values.tests.items) (len (uniq .Values.tests.items)))) }}
-- tests.items: `helm test` ranks them, so there must be at least one, and each only once.
+- tests.items: `helm test` ranks them. Give at least one, and each only once.
 {{- end }}
 {{- end }}
