@@ -42,7 +42,7 @@ class Record:
 
 
 class Ledger:
-    """Reads and writes a shard's files. Methods raise `PlaceError` for the folder, `BackfillError` for what is in it."""
+    """Reads and writes a shard's files. Raises `PlaceError` for the folder, `BackfillError` for what is in it."""
 
     def __init__(self, out: str, shard: int, shards: int) -> None:
         self._out, self._name = out.rstrip("/"), f"{shard}-of-{shards}"

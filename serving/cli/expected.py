@@ -12,6 +12,7 @@ BASES = {
     "models.triton.repository": "RepositoryError",
     "serving.bench.ranking": "BenchError",
     "serving.captioner.client": "CaptionerUnreachableError",
+    "serving.cluster.errors": "ClusterError",
     "serving.ranker.command": "TritonServerError",
     "serving.stack.errors": "StackError",
     "training.checkpoint": "CheckpointError",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from serving.cli import contract, expected, models
+from serving.cli import contract, expected, job, models
 from serving.cli.bench import bench
 from serving.cli.caption import caption
 from serving.cli.check import check
@@ -50,6 +50,7 @@ app.command()(train)
 app.command()(export)
 app.add_typer(contract.app, name="contract")
 app.add_typer(models.app, name="models")
+app.add_typer(job.app, name="job")
 app.command()(bench)
 app.command()(doctor)
 
