@@ -143,7 +143,8 @@ def _show(context: typer.Context, found: JobStatus) -> None:
     for index, each in said.items():
         title = "Last words" if index is None else f"Last words of shard {index}"
         message = {"text": each.message} if isinstance(each.message, str) else dict(each.message or {})
-        output.out.print(table(title, ("", ""), [(key, escape(_text(value))) for key, value in message.items()]))
+        output.out.print(f"\n{title}", markup=False)  # as a table's title it would be broken to the table's width
+        output.out.print(table("", ("", ""), [(key, escape(_text(value))) for key, value in message.items()]))
 
 
 def _row(each: Attempt) -> tuple[str, ...]:

@@ -67,6 +67,10 @@ def read(file: Path) -> list[Object]:
     jobs = [each for each in objects if each["kind"] == "Job"]
     if len(jobs) != 1:
         raise ClusterError(f"{file}: holds {len(jobs)} Jobs, expected one")
+    try:
+        main_container(jobs[0])
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ClusterError(f"{file}: its Job has no container in spec.template.spec.containers") from error
     return objects
 
 

@@ -116,7 +116,8 @@ def _attempt(pod: Any) -> Attempt:
     index = (pod.metadata.labels or {}).get(INDEX_LABEL)
     container = _main(pod)
     state = container.state if container else None
-    ended = (state.terminated if state else None) or (container.last_state.terminated if container else None)
+    last = container.last_state if container else None
+    ended = (state.terminated if state else None) or (last.terminated if last else None)
     started = pod.status.start_time
     return Attempt(
         pod=pod.metadata.name,
