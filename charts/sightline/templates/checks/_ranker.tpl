@@ -8,8 +8,10 @@
 {{- else if $ranker.externalHost }}
 - ranker.externalHost: {{ $ranker.externalHost | quote }} would be ignored, since ranker.mode is {{ $ranker.mode }}. Set ranker.mode=external, or leave it empty.
 {{- end }}
-{{- if and (eq $ranker.mode "deployment") $gpu }}
-- ranker.resources: a GPU would stay idle, since ranker.mode=deployment runs our CPU image. Set ranker.mode=inferenceservice with inferenceService.runtime=triton, or remove the GPU.
+{{- $image := .Values.images.ranker }}
+{{- $ours := or (eq $ranker.mode "deployment") (and (eq $ranker.mode "inferenceservice") (eq $ranker.inferenceService.runtime "python")) }}
+{{- if and $ours $gpu (not (or $image.tagSuffix $image.tag $image.digest)) }}
+- ranker.resources: the default ranker image has no CUDA for the GPU in limits. Set images.ranker.tagSuffix=-cuda (or a tag or digest of yours), use ranker.mode=inferenceservice with runtime=triton, or remove the GPU.
 {{- end }}
 {{- if ne $ranker.mode "external" }}
 {{- include "sightline.checks.scaling" (dict "path" "ranker" "role" $ranker "mode" $ranker.mode) }}
@@ -46,9 +48,6 @@
 {{- define "sightline.checks.kserve" -}}
 {{- $ranker := .Values.ranker }}
 {{- $transformer := .Values.transformer }}
-{{- if and (eq $ranker.inferenceService.runtime "python") (include "sightline.gpu" $ranker.resources) }}
-- ranker.resources: a GPU would stay idle, since inferenceService.runtime=python is our CPU image. Choose runtime=triton, or remove the GPU.
-{{- end }}
 {{- range $name := list "serving.kserve.io/deploymentMode" "serving.kserve.io/autoscalerClass" }}
 {{- if hasKey $ranker.inferenceService.annotations $name }}
 - ranker.inferenceService.annotations: {{ $name }} is set by the chart (Standard mode; autoscaling by ranker.autoscaling and transformer.autoscaling). Remove it.
@@ -78,7 +77,7 @@
 - ranker.inferenceService.storageUri: {{ $kserve.storageUri | quote }} would be ignored, since storage is {{ $kserve.storage }}. Set storage=kserve, or leave it empty and use model.uri.
 {{- end }}
 {{- else if eq $kserve.runtime "python" }}
-- ranker.inferenceService.storage: kserve brings a repository for Triton's ONNX Runtime backend, which our CPU image does not have. Choose storage=init, or runtime=triton.
+- ranker.inferenceService.storage: kserve brings a repository for Triton's ONNX Runtime backend, which our own image does not have. Choose storage=init, or runtime=triton.
 {{- else if ne .Values.model.source "store" }}
 - ranker.inferenceService.storage: kserve brings Triton's repository only, and model.source is demo, so that the transformer would serve another model. Set model.source=store and model.uri, or storage=init.
 {{- else if $kserve.storageUri }}

@@ -1,5 +1,5 @@
 {{/*
-Triton, without the container's name. `sightline.ranker.python` is our CPU image, `sightline.ranker.triton` NVIDIA's. Context: root.
+Triton, without the container's name. `sightline.ranker.python` is our image, `sightline.ranker.triton` NVIDIA's. Context: root.
 */}}
 
 {{- define "sightline.ranker.python" -}}
@@ -15,6 +15,9 @@ args:
   - --metrics-port=8002
   - --work-dir=/tmp/ranker
   - --exit-timeout-seconds={{ .Values.ranker.graceSeconds }}
+  {{- if include "sightline.gpu" .Values.ranker.resources }}
+  - --device=gpu
+  {{- end }}
 {{ include "sightline.ranker.rest" (dict "root" . "layout" "bundle") | trim }}
 {{- end }}
 
