@@ -117,11 +117,11 @@ VOLUME = closed(
     ),
 )
 
+# The API server refuses other names too, but only when the pod is made.
 RESOURCES: Schema = {
     "type": "object",
-    "additionalProperties": QUANTITY,
-    # The API server refuses other names too, but only when the pod is made.
-    "propertyNames": {"pattern": "^(cpu|memory|ephemeral-storage|hugepages-.+|.+/.+)$"},
+    "additionalProperties": False,
+    "patternProperties": {"^(cpu|memory|ephemeral-storage|hugepages-.+|.+/.+)$": QUANTITY},
 }
 
 KUBERNETES: dict[str, Schema] = {
