@@ -1,9 +1,8 @@
 """`python -m training.job train|lift|publish`: a job that can be stopped, killed and started again.
 
-0   done
-1   failed, and would fail again: bad input, or an error of the program (its traceback is in the log)
-75  interrupted with its state saved: the same command goes on. podFailurePolicy takes it as a disruption
-2   wrong usage
+The exit codes are those of `models.termination`: 0 done; 1 failed, and would fail again (bad input, or an error of the
+program: its traceback is in the log); 2 wrong usage; 69 a store did not answer, what is done is kept for another
+attempt; 75 interrupted with its state saved, the same command goes on.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 
-from training import job_message
+from models.termination import EXIT_AWAY, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, write_termination
 from training.job_arguments import parse
 from training.job_message import Message
 from training.job_signals import Stop
-
-DONE, FAILED, INTERRUPTED = 0, 1, 75
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = Stop.on_signals()
     message, code = _run(arguments, stop)
     if _speaks(arguments):
-        job_message.write(message, job_message.place())
+        write_termination(message.document(), os.environ)
         print(f"{arguments.job} {message.outcome}: {message.message}", flush=True)  # noqa: T201
     return code
 
@@ -36,18 +33,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Namespace, stop: Callable[[], bool]) -> tuple[Message, int]:
     """The job's message and exit code; every end of a job but a kill passes here."""
     from training.distributed import RankLostError
-    from training.job_refusals import REFUSALS
+    from training.job_refusals import REFUSALS, is_away
     from training.loop import TrainingStoppedError
 
     try:
-        return _work(arguments, stop), DONE
+        return _work(arguments, stop), EXIT_DONE
     except (TrainingStoppedError, RankLostError) as error:
-        return Message(arguments.job, "interrupted", str(error)), INTERRUPTED
+        return Message(arguments.job, "interrupted", str(error)), EXIT_INTERRUPTED
     except REFUSALS as error:
-        return Message(arguments.job, "failed", str(error)), FAILED
+        return Message(arguments.job, "failed", str(error)), EXIT_AWAY if is_away(error) else EXIT_FAILED
     except Exception as error:  # noqa: BLE001 (whatever it is, the job's message says so)
         traceback.print_exc()
-        return Message(arguments.job, "failed", f"{type(error).__name__}: {error}; see the log"), FAILED
+        message = Message(arguments.job, "failed", f"{type(error).__name__}: {error}; see the log")
+        return message, EXIT_AWAY if is_away(error) else EXIT_FAILED
 
 
 def _work(arguments: Namespace, stop: Callable[[], bool]) -> Message:

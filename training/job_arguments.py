@@ -22,7 +22,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.job",
         description="Sightline's offline jobs, as a Kubernetes Job runs them.",
-        epilog="Exit codes: 0 done; 1 failed, and would fail again; 75 interrupted, the same command goes on; 2 usage. "
+        epilog="Exit codes: 0 done; 1 failed, and would fail again; 2 usage; 69 a store did not answer; "
+        "75 interrupted, the same command goes on. "
         "A JSON summary is written to $SIGHTLINE_TERMINATION_LOG, or /dev/termination-log where that exists.",
         allow_abbrev=False,
     )

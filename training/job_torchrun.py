@@ -7,13 +7,15 @@ would take every disruption for a failure.
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Collection, Sequence
 
-from torch.distributed import run
+from torch.distributed import DistError, run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous.api import RendezvousError
 
-from training.job import DONE, FAILED, INTERRUPTED
+from models.termination import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,10 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run.main(list(argv) if argv is not None else None)
     except SignalException:
-        return INTERRUPTED  # it has passed the signal on and waited for the processes
+        return EXIT_INTERRUPTED  # it has passed the signal on and waited for the processes
     except ChildFailedError as error:
         return exit_code([failure.exitcode for failure in error.failures.values()])
-    return DONE
+    except (DistError, RendezvousError):
+        traceback.print_exc()
+        return EXIT_INTERRUPTED  # the launcher of another machine is gone, or did not come in time
+    return EXIT_DONE
 
 
 def exit_code(ended: Collection[int]) -> int:
@@ -32,11 +37,11 @@ def exit_code(ended: Collection[int]) -> int:
 
     Interrupted only if all who failed were: a process that lost another one is interrupted, the lost one is to blame.
     """
-    to_blame = [code for code in ended if code != INTERRUPTED]
+    to_blame = [code for code in ended if code != EXIT_INTERRUPTED]
     if not to_blame:
-        return INTERRUPTED
-    if FAILED in to_blame:
-        return FAILED
+        return EXIT_INTERRUPTED
+    if EXIT_FAILED in to_blame:
+        return EXIT_FAILED
     return to_blame[0] if to_blame[0] > 0 else 128 - to_blame[0]
 
 

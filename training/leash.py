@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-INTERRUPTED = 75
+from models.termination import EXIT_INTERRUPTED
+
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
 
 
@@ -22,7 +23,7 @@ class _Leash:
     def pull(self, number: int, frame: FrameType | None) -> None:
         self.pulled = True
         if not self.working:
-            os._exit(INTERRUPTED)
+            os._exit(EXIT_INTERRUPTED)
 
 
 _leash = _Leash()
@@ -48,4 +49,4 @@ def working() -> Iterator[Callable[[], bool]]:
     finally:
         _leash.working = False
         if _leash.pulled:
-            os._exit(INTERRUPTED)
+            os._exit(EXIT_INTERRUPTED)

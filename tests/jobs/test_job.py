@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from models.bundle import read_bundle
+from models.store.errors import StoreUnreachableError
 from models.store.fetch import verify
 from models.store.store import ModelStore
 from training import job_ranks, job_train, run_folder
@@ -158,6 +159,20 @@ def test_an_unexpected_error_is_1_with_its_traceback_in_the_log(run, command, la
     assert run(*command) == 1
     assert last_words()["message"] == "ZeroDivisionError: of nothing; see the log"
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_store_that_does_not_answer_is_69_and_the_job_may_be_tried_again(
+    run, command, last_words, monkeypatch, tmp_path
+):
+    def unreachable(*args, **kwargs):
+        raise StoreUnreachableError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelStore, "publish", unreachable)
+        assert run(*command, "--out-store", tmp_path / "store") == 69
+        assert (last_words()["outcome"], last_words()["message"]) == ("failed", "the store is away")
+    untrainable(monkeypatch)
+    assert run(*command, "--out-store", tmp_path / "store") == 0
 
 
 def test_a_store_that_cannot_be_used_is_told_before_anything_is_read(run, command, last_words, monkeypatch):
