@@ -37,7 +37,7 @@ def test_the_rest_samples_rank_the_same_candidates(ranked: list[dict[str, Any]])
     ranking = v1["predictions"][0]["ranking"]
     assert {entry["item_id"]: entry["caption"] for entry in ranking}["brand-new"] == "inline"
     tensors = {tensor["name"]: tensor["data"] for tensor in v2["outputs"]}
-    items = ["1", "2", "3", "brand-new"]
+    items = ["i0001", "i0002", "i0003", "brand-new"]
     assert [items[position] for position in tensors["order"]] == [entry["item_id"] for entry in ranking]
     assert [tensors["score"][at] for at in tensors["order"]] == pytest.approx([e["score"] for e in ranking], abs=1e-5)
 

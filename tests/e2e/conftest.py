@@ -22,6 +22,8 @@ from charts.tooling.programs import helm, kubectl
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "sightline"
 ROLES = ("captioner", "transformer", "ranker", "trainer", "items")
+DEMO = ("u0001", ("i0001", "i0002", "i0003"))
+"""A user and items of the demo's catalogue."""
 SLOW = "20m"
 """What one helm command may take: images may have to be pulled, and the node may be slow."""
 
@@ -56,7 +58,7 @@ class Release:
         """Requests from inside the cluster while the block runs; the list holds the report afterwards."""
         cluster, front = self.cluster, f"{self.name}-transformer"
         image = objects.image_of(cluster.get("deployment", front))
-        manifests = objects.load(image, f"http://{front}:8080", f"{front}:8081", "1", ("1", "2", "3"), seconds)
+        manifests = objects.load(image, f"http://{front}:8080", f"{front}:8081", *DEMO, seconds)
         reports: list[Any] = []
         cluster.apply(*manifests)
         try:

@@ -52,9 +52,9 @@ def test_the_first_request_goes_through_a_forwarded_port(release: Any, cluster: 
     assert answer.returncode == 0, answer.stderr
     ranking = json.loads(answer.stdout.splitlines()[0])["predictions"][0]["ranking"]
     assert {entry["item_id"]: entry["caption"] for entry in ranking} == {
-        "1": "known",
-        "2": "known",
-        "3": "known",
+        "i0001": "known",
+        "i0002": "known",
+        "i0003": "known",
         "brand-new": "inline",
     }
 
