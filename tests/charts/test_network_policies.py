@@ -159,6 +159,7 @@ def test_only_roles_whose_values_name_a_place_outside_may_go_there() -> None:
         return {name: ports for name, ports in found.items() if ports}
 
     assert reached() == {}
+    assert reached("jobs.data=/volume/tables", "jobs.volume.create=true") == {"backfill": {443}}
     assert reached("jobs.store.uri=s3://models") == {name: {443} for name in ("backfill", "train", "lift", "publish")}
     store = reached("model.source=store", "model.uri=s3://models/ranker/7")
     assert store == {"transformer": {443}, "ranker": {443}}

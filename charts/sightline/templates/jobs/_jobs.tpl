@@ -3,7 +3,7 @@ The shape that all Jobs share. A Job's pod template can never be changed, so a J
 changes the template makes a new Job and removes the old one. A pod's labels have no chart version for that reason.
 
 Takes (dict "root" $ "kind" "train" "values" .Values.jobs.train "pod" .Values.jobs.pod "account" … "accountName" "jobs" "args" "<YAML list>"
-"completions" 1 "parallelism" 1 "indexed" false "retryFailures" false "torchrun" false).
+"completions" 1 "parallelism" 1 "indexed" false "torchrun" false).
 */}}
 {{- define "sightline.job" -}}
 {{- $role := dict "root" .root "component" .kind -}}
@@ -56,7 +56,7 @@ activeDeadlineSeconds: {{ .values.activeDeadlineSeconds }}
 ttlSecondsAfterFinished: {{ .ttlSecondsAfterFinished }}
 {{- end -}}
 
-{{/* What may not. Exit codes: 75 is an interruption with a checkpoint, 1 would fail again, 2 is wrong usage. */}}
+{{/* What may not. Exit codes: 75 is an interruption with its work kept, 1 would fail again, 2 is wrong usage; any other counts against backoffLimit. */}}
 {{- define "sightline.job.fixed" -}}
 completions: {{ .completions | default 1 }}
 completionMode: {{ ternary "Indexed" "NonIndexed" (.indexed | default false) }}
@@ -68,7 +68,7 @@ podFailurePolicy:
     - action: Ignore
       onExitCodes: {containerName: {{ .kind }}, operator: In, values: [75]}
     - action: FailJob
-      onExitCodes: {containerName: {{ .kind }}, operator: In, values: {{ ternary "[2]" "[1, 2]" (.retryFailures | default false) }}}
+      onExitCodes: {containerName: {{ .kind }}, operator: In, values: [1, 2]}
 template:
   {{- include "sightline.job.pod" . | nindent 2 }}
 {{- end -}}

@@ -73,6 +73,8 @@ test:
 {{- define "sightline.network.jobFlows" -}}
 {{- $remote := list .Values.jobs.store.uri .Values.jobs.data .Values.jobs.captions .Values.jobs.recipe.name | join " " | contains "://" -}}
 {{- $external := include "sightline.network.external" (dict "root" . "when" $remote) -}}
+{{- /* A catalogue of one's own may name its pictures by URL. */ -}}
+{{- $pictures := include "sightline.network.external" (dict "root" . "when" (or $remote (not (hasPrefix "/opt/sightline/" .Values.jobs.data)))) -}}
 bootstrap:
   out:
     - {roles: [captioner], ports: [8000]}
@@ -83,7 +85,7 @@ backfill:
     - {roles: [captioner], ports: [8000]}
     {{- include "sightline.network.captionerUse" . | nindent 4 }}
     {{- include "sightline.network.itemsOut" . | nindent 4 }}
-    {{- $external | nindent 4 }}
+    {{- $pictures | nindent 4 }}
 train:
   # Processes that train together choose ports of their own for gradients.
   in:
