@@ -30,9 +30,10 @@ SETTINGS = (
     f"items.redis.bundled.existingSecret={SECRET}",
     "jobs.serviceAccount.create=false",
     "jobs.store.uri=/work/models",
-    "jobs.captions=/work/captions",
     *(f"jobs.{job}.enabled=true" for job in JOBS),
 )
+# Backfill writes captions where it can; train and lift read those that the image carries, as a fresh /work has none.
+WRITTEN = "jobs.captions=/work/captions"
 
 NAMESPACE: Object = {
     "apiVersion": "v1",
@@ -73,11 +74,13 @@ def manifest_files() -> dict[Path, str]:
     """Text of every file below manifests/ that the chart makes. Raises RenderError with Helm's message."""
     files: dict[Path, str] = {}
     for profile in PROFILES:
-        objects = parse(render([CHART / f"values-{profile}.yaml"], SETTINGS))
+        values = [CHART / f"values-{profile}.yaml"]
+        objects = parse(render(values, (*SETTINGS, WRITTEN)))
         served = [NAMESPACE, *(each for each in objects if _component(each) not in JOBS or each["kind"] != "Job")]
         files |= dict(_profile(profile, [_plain(each) for each in served if not _is_test(each)]))
         if profile == "kind":
-            files |= dict(_jobs(objects))
+            reading = parse(render(values, (*SETTINGS, "jobs.backfill.enabled=false")))
+            files |= dict(_jobs([each for each in objects if _component(each) == "backfill"])) | dict(_jobs(reading))
     return files
 
 

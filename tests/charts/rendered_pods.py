@@ -95,6 +95,8 @@ class Container:
     pod: Pod
     spec: Object
     folder: Path
+    index: int | None = None
+    """Of an Indexed Job's pod."""
 
     @property
     def command(self) -> list[str]:
@@ -106,7 +108,8 @@ class Container:
         """The rendered variables, and what every image has."""
         rendered = {entry["name"]: self._value(entry) for entry in self.spec.get("env", [])}
         path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
-        return {"PATH": path, "LANG": "C.UTF-8", **self._tmp(), **rendered}
+        indexed = {} if self.index is None else {"JOB_COMPLETION_INDEX": str(self.index)}
+        return {"PATH": path, "LANG": "C.UTF-8", **self._tmp(), **indexed, **rendered}
 
     def _tmp(self) -> dict[str, str]:
         """Programs that ask for a temporary folder get the one that stands for /tmp, where there is one."""
@@ -219,12 +222,12 @@ class Started:
             return None, time.monotonic() - begun
 
 
-def container(machine: Machine, pod: Pod, name: str | None = None) -> Container:
+def container(machine: Machine, pod: Pod, name: str | None = None, index: int | None = None) -> Container:
     """A pod's container, the first if no name is given, with a folder for its volumes (a short path: Ray's sockets)."""
     spec = next(each for each in pod.all_containers if name in (None, each["name"]))
     folder = machine.folder / f"{len(list(machine.folder.iterdir()))}"
     folder.mkdir()
-    return Container(machine, pod, spec if name else pod.containers[0], folder)
+    return Container(machine, pod, spec if name else pod.containers[0], folder, index)
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import httpx
 import pytest
 import yaml
 from rendered_pods import Machine, Started, container, run, short_folder, started
-from scenario import CHART, FOLDER
+from scenario import CHART, FOLDER, ROOT
 
-from charts.tooling.pods import pods_of
+from charts.tooling.pods import Pod, pods_of
 from charts.tooling.render import parse, render
 from models.bundle import read_bundle
 from training.demo.build import Size, build
@@ -138,6 +138,20 @@ def test_the_bootstrap_job_fills_the_store_through_the_captioner(
 
 
 @REDIS
+def test_the_backfill_of_manifests_captions_every_shard_as_it_is(
+    kind: Machine, items: Started, captioner: Started
+) -> None:
+    """An Indexed Job: Kubernetes gives each pod its index."""
+    written = []
+    for index in range(4):
+        given = container(kind, by_hand("backfill"), index=index)
+        done = run(given)
+        assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+        written += [path.name for path in given.mounted("/work").rglob("*.parquet")]
+    assert written == [f"captions-{index}-of-4.parquet" for index in range(4)]
+
+
+@REDIS
 def test_helm_test_sees_a_whole_installation(kind: Machine, transformer: Started, captioner: Started) -> None:
     done = run(container(kind, kind.pod("test")), timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -160,8 +174,8 @@ def test_every_container_of_the_profile_was_started(kind: Machine) -> None:
     assert [pod.owner for pod in pods if len(pod.all_containers) != 1] == []
 
 
-FRONT = {"sightline-ranker-transformer": {80: ("transformer", 8080)}}
-"""The Service that KServe makes for a separate transformer: its first container port as port 80."""
+FRONT = {"sightline-ranker-transformer": {80: ("transformer", 8080), 8081: ("transformer", 8081)}}
+"""The Service that KServe makes for a transformer: its first container port as port 80, the others as they are."""
 
 
 @REDIS
@@ -249,3 +263,23 @@ def test_a_setting_that_the_captioner_does_not_know_is_refused_by_building() -> 
     done = served(config)
     assert done.returncode != 0
     assert "preset_name" in done.stderr
+
+
+def by_hand(name: str) -> Pod:
+    """The pod of a Job that people create from manifests/jobs."""
+    (job,) = parse((ROOT / "manifests" / "jobs" / f"{name}.yaml").read_text())
+    (pod,) = pods_of([job | {"metadata": job["metadata"] | {"name": job["metadata"]["generateName"]}}])
+    return pod
+
+
+@pytest.mark.parametrize("name", ["train", "lift", "publish"])
+def test_the_jobs_of_manifests_run_as_they_are(name: str, kind: Machine) -> None:
+    given = container(kind, by_hand(name))
+    done = run(given, timeout=380)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert f"{name} done" in done.stdout
+    published = sorted(
+        str(path.parent.relative_to(given.mounted("/work"))) for path in given.folder.rglob("entry.json")
+    )
+    expected = {"train": ["models/ranker-ids/1", "models/ranker/1"], "publish": ["models/ranker/1"], "lift": []}
+    assert published == expected[name]
