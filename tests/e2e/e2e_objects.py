@@ -55,6 +55,15 @@ def load(image: str, url: str, grpc: str | None, user: str, items: Iterable[str]
     ]
 
 
+def modest(job: Mapping[str, Any], registry: str) -> dict[str, Any]:
+    """The Job with requests that fit a node of 2 CPUs beside a release; its image from `registry` if named."""
+    made: dict[str, Any] = json.loads(json.dumps(job))
+    for container in made["spec"]["template"]["spec"]["containers"]:
+        container["resources"]["requests"] = {"cpu": "100m", "memory": "512Mi"}
+        container["image"] = f"{registry.rstrip('/')}/{container['image']}" if registry else container["image"]
+    return made
+
+
 def image_of(workload: Mapping[str, Any]) -> str:
     """The image of a workload's first container."""
     return str(workload["spec"]["template"]["spec"]["containers"][0]["image"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import e2e_objects as objects
 import pytest
+import yaml
 from e2e_cluster import Cluster, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
@@ -93,10 +94,10 @@ def whole(pods: list[dict[str, Any]], gone: str) -> bool:
     return sum(map(objects.ready, pods)) == 2 and gone not in {pod["metadata"]["uid"] for pod in pods}
 
 
-def test_a_training_job_ends_with_a_bundle(release: Any, cluster: Cluster) -> None:
-    (name,) = cluster.kubectl(
-        "create", "--filename", str(ROOT / "manifests/jobs/train.yaml"), "--output", "name"
-    ).split()
+def test_a_training_job_ends_with_a_bundle(release: Any, cluster: Cluster, pytestconfig: pytest.Config) -> None:
+    job = yaml.safe_load((ROOT / "manifests" / "jobs" / "train.yaml").read_text())
+    text = json.dumps(objects.modest(job, pytestconfig.getoption("--image-registry")))
+    name = cluster.kubectl("create", "--filename", "-", "--output", "name", stdin=text).strip()
     until(f"{name} has ended", lambda: objects.finished(cluster.get(name)) is not None, 1800, pause=5)
     pods = cluster.get("pods", "--selector", f"batch.kubernetes.io/job-name={name.partition('/')[2]}")["items"]
     assert objects.finished(cluster.get(name)) == "Complete", objects.termination_messages(pods)

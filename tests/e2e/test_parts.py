@@ -13,6 +13,7 @@ from typing import Any
 import e2e_objects as objects
 import kubernetes_validate
 import pytest
+import yaml
 from e2e_cluster import Cluster, ClusterError, local_address, until
 from e2e_load import RefusedError, Tally
 
@@ -162,6 +163,16 @@ def test_a_job_and_its_message_are_read() -> None:
     running = {"status": {"containerStatuses": [{"state": {"running": {}}}]}}
     ended = {"status": {"containerStatuses": [{"state": {"terminated": {"message": "{}"}}}]}}
     assert objects.termination_messages([running, ended]) == ["{}"]
+
+
+def test_the_training_job_of_manifests_is_made_to_fit_a_small_node() -> None:
+    job = yaml.safe_load((objects.SCRIPT.parents[2] / "manifests" / "jobs" / "train.yaml").read_text())
+    (here,) = objects.modest(job, "")["spec"]["template"]["spec"]["containers"]
+    assert here["resources"]["requests"] == {"cpu": "100m", "memory": "512Mi"}
+    assert here["resources"]["limits"] == job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    (mirrored,) = objects.modest(job, "registry.example.com/mirror/")["spec"]["template"]["spec"]["containers"]
+    assert mirrored["image"] == f"registry.example.com/mirror/{here['image']}"
+    kubernetes_validate.validate(objects.modest(job, ""), "1.36", strict=True)
 
 
 def test_waiting_ends_in_time_and_says_what_for() -> None:
