@@ -96,6 +96,7 @@ REFUSED: dict[str, set[str]] = {
         "items.redis.external.usernameKey",
     },
     "jobs.recipe.inline=steps,jobs.recipe.name=movielens": {"jobs.recipe"},
+    "jobs.lift.enabled=true,jobs.lift.gpus=1,images.trainer.tagSuffix=-cuda": {"jobs.lift.gpus"},
     "jobs.train.enabled=true,jobs.train.gpus=1,jobs.train.schedule=daily": {
         "jobs.train.enabled",
         "jobs.train.gpus",

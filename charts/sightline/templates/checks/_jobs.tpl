@@ -21,7 +21,7 @@
 {{- end }}
 {{- end }}
 {{- range $kind := list "train" "lift" "backfill" }}
-{{- include "sightline.checks.job" (dict "kind" $kind "job" (index $jobs $kind) "image" $.Values.images.trainer) }}
+{{- include "sightline.checks.job" (dict "kind" $kind "job" (index $jobs $kind) "image" $.Values.images.trainer "recipe" $jobs.recipe) }}
 {{- end }}
 {{- end }}
 
@@ -41,12 +41,14 @@
 {{- end }}
 {{- end }}
 
-{{/* Takes "kind", "job" (its values), "image" (the trainer's). */}}
+{{/* Takes "kind", "job" (its values), "image" (the trainer's), "recipe" (jobs.recipe). What a recipe of one's own at a URI says is not known here. */}}
 {{- define "sightline.checks.job" -}}
 {{- if and .job.schedule (not (regexMatch "^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([^ ]+ ){4}[^ ]+)$" .job.schedule)) }}
 - jobs.{{ .kind }}.schedule: {{ .job.schedule | quote }} is no cron schedule. Give five fields ("0 3 * * 1"), or a word such as @daily.
 {{- end }}
 {{- if and .job.enabled (gt (int .job.gpus) 0) (not (or .image.tagSuffix .image.tag .image.digest)) }}
 - jobs.{{ .kind }}.gpus: the default trainer image has no CUDA. Set images.trainer.tagSuffix=-cuda, or a tag or digest of yours.
+{{- else if and .job.enabled (gt (int .job.gpus) 0) (ternary (not (contains "cuda" .recipe.inline)) (regexMatch "^[a-z0-9-]+$" .recipe.name) (ne .recipe.inline "")) }}
+- jobs.{{ .kind }}.gpus: the recipe trains on the CPU, and the GPU would stay idle. Give a recipe with `training: {device: cuda}` (jobs.recipe.inline, or its URI in jobs.recipe.name).
 {{- end }}
 {{- end }}

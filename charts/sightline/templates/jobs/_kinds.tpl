@@ -19,7 +19,4 @@ storage: true
 - --captions={{ .root.Values.jobs.captions }}
 - --tokenizer={{ .root.Values.jobs.tokenizer }}
 - --work={{ include "sightline.jobs.work" .root }}
-{{- if (index .root.Values.jobs .kind).gpus }}
-- --device=cuda
-{{- end }}
 {{- end -}}
