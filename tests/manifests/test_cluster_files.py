@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.utils.quantity import parse_quantity
+
+from charts.tooling.pods import pods_of
+from charts.tooling.render import parse, render
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -93,3 +97,29 @@ def test_examples_track_a_version_and_the_values_files_that_exist(name: str) -> 
     chart = yaml.safe_load((ROOT / "charts" / "sightline" / "Chart.yaml").read_text())
     assert version == chart["version"]
     assert re.findall(r"values-\w+\.yaml", text)
+
+
+SYSTEM = (0.95, 290 * 2**20)
+"""What kind's own pods ask for: etcd, apiserver, controller manager, scheduler, two of CoreDNS, the network."""
+
+
+def test_the_kind_profile_fits_its_node_also_while_an_upgrade_starts_second_pods() -> None:
+    """2 CPUs and 6 GB. Otherwise the new pods stay Pending and `helm upgrade --wait` never ends."""
+    rendered = parse(render([ROOT / "charts" / "sightline" / "values-kind.yaml"]))
+    cpus, memory = SYSTEM
+    surging = 0
+    for pod in pods_of(rendered):
+        twice = pod.owner.startswith("Deployment/")
+        surging += twice
+        for container in pod.containers:
+            asked = container["resources"]["requests"]
+            cpus += quantity(asked["cpu"]) * (1 + twice)
+            memory += quantity(asked["memory"]) * (1 + twice)
+    assert surging == 3
+    assert cpus <= 2
+    assert memory <= 6e9 * 0.98, "the kubelet keeps some for itself"
+
+
+def quantity(text: str) -> float:
+    """A quantity of CPU or memory as a number."""
+    return float(parse_quantity(text))
