@@ -2,7 +2,7 @@
 # Build the images and print their sizes; `make images` calls this. Everything is set by environment variables:
 #   ROLES="transformer ranker"   which images (default: all)
 #   BUILDER=docker|buildah       who builds
-#   ACCELERATOR=cpu|cuda         cuda adds -cuda to the tag; VLLM=vllm==0.32.0 adds vLLM to the captioner
+#   ACCELERATOR=cpu|cuda         cuda adds -cuda to the tag
 #   TAG, PREFIX, PLATFORM        default: the project's version, sightline, this machine's
 #   BASE, SYSTEM_BASE            other base images, such as one made by base-image.sh
 #   TORCH_INDEX, PIP_CONFIG      another index for the CPU's torch; a pip.conf that the build sees and no image keeps
@@ -18,14 +18,14 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain -- models training serving pyproject.toml requirements.lock 2>/dev/null)" ] || revision+=-changed
 
 case $builder in
-  docker) build=(docker build) size=(docker image inspect --format '{{.Size}}') ;;
-  buildah) build=(buildah build --layers --format docker) size=(buildah inspect --type image --format '{{.Docker.Size}}') ;;
+  docker) build=(docker build) ;;
+  buildah) build=(buildah build --layers --format docker) ;;
   *) echo "BUILDER is '$builder'; expected docker or buildah" >&2 && exit 2 ;;
 esac
 command -v "$builder" >/dev/null || { echo "$builder is not installed; set BUILDER=docker or BUILDER=buildah" >&2 && exit 2; }
 
 flags=(--file serving/Dockerfile --build-arg "ACCELERATOR=$accelerator" --build-arg "REVISION=$revision")
-for name in BASE SYSTEM_BASE TORCH_INDEX VLLM; do
+for name in BASE SYSTEM_BASE TORCH_INDEX; do
   [ -z "${!name+set}" ] || flags+=(--build-arg "$name=${!name}")
 done
 label() { flags+=(--label "org.opencontainers.image.$1=$2"); }
@@ -47,5 +47,5 @@ for role in ${ROLES:-captioner transformer ranker trainer rollout items}; do
   names+=("$name")
 done
 for name in "${names[@]}"; do
-  printf '%-40s %6d MB\n' "$name" $(($("${size[@]}" "$name") / 1000000))
+  printf '%-40s %s\n' "$name" "$("$builder" images --format '{{.Size}}' "$name")"
 done

@@ -1,12 +1,11 @@
 #!/bin/sh
 # One role's libraries into the image's environment; runs in the Dockerfile's builder:
-#   install.sh EXTRA [REQUIREMENT…]
+#   install.sh EXTRA
 # Exact versions come from requirements.lock. With ACCELERATOR=cpu torch alone is taken from TORCH_INDEX: its CPU builds
 # are not on PyPI, where torch brings CUDA.
 set -eu
 
 extra=$1
-shift
 venv=/opt/sightline/venv
 pip() { /tools/bin/pip --python "$venv/bin/python" "$@"; }
 
@@ -20,7 +19,7 @@ python3.11 requirements.py pyproject.toml "$extra" >wanted.txt
 if [ "$ACCELERATOR" = cpu ] && [ -n "${TORCH_INDEX:-}" ] && grep -q '^torch==' wanted.txt; then
   pip install --no-deps --no-compile --index-url "$TORCH_INDEX" --constraint requirements.lock torch
 fi
-pip install --no-compile --constraint requirements.lock --requirement wanted.txt "$@"
+pip install --no-compile --constraint requirements.lock --requirement wanted.txt
 
 # Libraries' own tests are no part of a product. Their metadata stays: scanners read *.dist-info.
 find "$venv/lib" -type d -name tests -prune -exec rm -rf {} +

@@ -16,8 +16,8 @@ RECORDER = f"""#!{sys.executable}
 import json, os, sys
 with open(os.environ["ASKED"], "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
-if "inspect" in sys.argv:
-    print(123456789)
+if sys.argv[1] == "images":
+    print("123 MB")
 """
 
 
@@ -72,8 +72,8 @@ def test_images_carry_their_version_and_revision(build):
 
 
 def test_cuda_is_a_build_argument_and_part_of_the_tag(build):
-    _, asked = build("docker", ROLES="captioner", ACCELERATOR="cuda", VLLM="vllm==0.32.0")
-    assert {"ACCELERATOR=cuda", "VLLM=vllm==0.32.0"} <= set(values(asked[0], "--build-arg"))
+    _, asked = build("docker", ROLES="captioner", ACCELERATOR="cuda")
+    assert "ACCELERATOR=cuda" in values(asked[0], "--build-arg")
     assert values(asked[0], "--tag") == [f"sightline/captioner:{VERSION}-cuda"]
 
 
