@@ -10,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format images base-image bench captioner lock kind-up e2e clean
+.PHONY: help setup demo up down test check format images base-image bench captioner lock chart kind-up e2e clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ lock: ## pin every dependency again (torch keeps its public version)
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock.new pyproject.toml
 	sed -i 's/+cpu$$//' requirements.lock.new
 	mv requirements.lock.new requirements.lock
+
+chart: $(READY) ## write the chart's schema, its README and manifests/ from its values
+	$(BIN)/python -m charts.tooling.generate
 
 kind-up: ## a kind cluster with the whole stack in it (docker, kind and internet; OPERATORS=1 adds KServe and KubeRay)
 	manifests/clusters/kind-up.sh $(if $(OPERATORS),--operators)
