@@ -1,0 +1,130 @@
+"""The schema, the README's table and manifests/ say what the chart says."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from scenario import ROOT
+
+from charts.tooling.generate import main
+from charts.tooling.manifests import JOBS, PROFILES
+from charts.tooling.programs import kubectl
+from charts.tooling.render import parse, render
+from charts.tooling.values import CHART, ValuesError, read_values
+
+MANIFESTS = ROOT / "manifests"
+
+
+def objects_of(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every part of a schema that describes an object, with where it is."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "object":
+            yield path, schema
+        for key, part in schema.items():
+            yield from objects_of(part, f"{path}/{key}")
+
+
+def test_what_is_generated_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["--check"])
+    assert code == 0, capsys.readouterr().err
+
+
+def test_the_schema_is_closed_at_every_level() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    found = dict(objects_of(schema))
+    open_ones = {path for path, part in found.items() if part.get("additionalProperties") is not False}
+    maps = {path for path in open_ones if isinstance(found[path].get("additionalProperties"), dict)}
+    assert len(found) > 100
+    # Globals of a chart that this one is a part of; manifests of the reader.
+    assert open_ones - maps == {"/properties/global"}
+    names = {path.rpartition("/")[2] for path in maps}
+    assert names <= {
+        *("commonLabels", "commonAnnotations", "labels", "annotations", "nodeSelector", "matchLabels"),
+        *("volumeAttributes", "requests", "limits"),
+    }
+
+
+def test_every_value_is_described_in_the_schema_and_the_readme() -> None:
+    readme = (CHART / "README.md").read_text()
+    leaves = [leaf for top in read_values() for leaf in top.leaves()]
+    assert len(leaves) > 200
+    assert [leaf.name for leaf in leaves if f"| `{leaf.name}` | {leaf.description}" not in readme] == []
+
+
+def test_comments_are_sentences() -> None:
+    for top in read_values():
+        for leaf in top.leaves():
+            assert leaf.description[0].isupper() or leaf.description[0] in "`[", leaf.name
+            assert len(leaf.description) < 320, leaf.name
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a:\n  b: 1\n", "a.b: has no comment"),
+        ("# What it does.\n# @maximum 3\na: 1\n", "annotation @maximum is unknown"),
+        ("# What it does.\na: []\n", "tells no type"),
+        ("# What it does.\na:\n", "tells no type"),
+    ],
+)
+def test_a_value_without_comment_or_type_is_refused(text: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(text)
+    with pytest.raises(ValuesError, match=fault):
+        read_values(tmp_path / "values.yaml")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_kubectl_builds_the_manifests(profile: str) -> None:
+    command = [str(kubectl()), "kustomize", str(MANIFESTS / profile)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    built = parse(done.stdout)
+    assert len(built) > 20
+    assert {each["kind"] for each in built} & {"Secret", "Pod"} == set()
+    assert {each["metadata"].get("namespace", "sightline") for each in built} == {"sightline"}
+    assert "helm.sh/" not in done.stdout
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_manifests_ask_for_the_secret_that_their_head_says_how_to_make(profile: str) -> None:
+    folder = MANIFESTS / profile
+    head = (folder / "kustomization.yaml").read_text()
+    named = set()
+    for file in folder.glob("*.yaml"):
+        named |= {found["name"] for each in parse(file.read_text()) for found in references(each)}
+    assert named == {"sightline-items"}
+    assert "create secret generic sightline-items --from-literal=password=" in head
+
+
+def references(part: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(part, dict):
+        if "secretKeyRef" in part:
+            yield part["secretKeyRef"]
+        for each in part.values():
+            yield from references(each)
+    elif isinstance(part, list):
+        for each in part:
+            yield from references(each)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_can_be_created_again_and_again_and_needs_no_claim(job: str) -> None:
+    (each,) = parse((MANIFESTS / "jobs" / f"{job}.yaml").read_text())
+    spec = each["spec"]["template"]["spec"]
+    assert each["metadata"]["generateName"] == f"sightline-{job}-"
+    assert "name" not in each["metadata"]
+    assert spec["serviceAccountName"] == "default"
+    assert not any("persistentVolumeClaim" in volume for volume in spec["volumes"])
+    assert not any(secret["name"] != "sightline-items" for secret in references(each))
+
+
+def test_the_parent_charts_globals_are_accepted_in_an_umbrella(tmp_path: Path) -> None:
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "sightline").symlink_to(CHART)
+    (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: shop\nversion: 1.0.0\n")
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump({"global": {"storageClass": "fast"}, "sightline": {}}))
+    assert "kind: Deployment" in render(chart=tmp_path)
