@@ -37,11 +37,13 @@ down: $(READY) ## stop what `make up` started
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest
 
-check: $(READY) ## format, lint, types, import rules
+check: $(READY) ## format, lint, types, import rules, the chart and what is generated from it
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m charts.tooling.generate --check
+	$(BIN)/python -m charts.tooling.lint
 
 format: $(READY) ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
