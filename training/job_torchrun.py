@@ -6,9 +6,12 @@ would take every disruption for a failure.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from argparse import Namespace
 from collections.abc import Collection, Sequence
+from typing import NoReturn
 
 from torch.distributed import DistError, run
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -27,9 +30,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ChildFailedError as error:
         return exit_code([failure.exitcode for failure in error.failures.values()])
     except (DistError, RendezvousError):
-        traceback.print_exc()
-        return EXIT_INTERRUPTED  # the launcher of another machine is gone, or did not come in time
+        traceback.print_exc()  # the launcher of another machine is gone, or did not come in time
+        arguments: Namespace = run.parse_args(argv)  # type: ignore[no-untyped-call]
+        if arguments.node_rank != 0 or not arguments.module:
+            return EXIT_INTERRUPTED
+        _go_on_alone(arguments)
     return EXIT_DONE
+
+
+def _go_on_alone(arguments: Namespace) -> NoReturn:
+    """Put the first process in this one's place: when all is trained, the others may be done for good.
+
+    When there is more to train, it ends as interrupted itself.
+    """
+    processes = int(arguments.nnodes) * int(arguments.nproc_per_node)
+    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": arguments.nproc_per_node}
+    meeting = {"MASTER_ADDR": arguments.master_addr, "MASTER_PORT": str(arguments.master_port)}
+    command = [sys.executable, "-m", arguments.training_script, *arguments.training_script_args]
+    sys.stdout.flush()
+    os.execve(sys.executable, command, {**os.environ, **place, **meeting})
 
 
 def exit_code(ended: Collection[int]) -> int:
