@@ -17,6 +17,7 @@ BASES = {
     "serving.stack.errors": "StackError",
     "training.checkpoint": "CheckpointError",
     "training.data.errors": "DataError",
+    "training.distributed": "RankError",
     "training.loop": "TrainingError",
     "training.recipe": "RecipeError",
 }
