@@ -7,6 +7,7 @@
 #   BASE, SYSTEM_BASE            other base images, such as one made by base-image.sh
 #   TORCH_INDEX, PIP_CONFIG      another index for the CPU's torch; a pip.conf that the build sees and no image keeps
 #   BUILD_FLAGS                  more flags for the builder, such as --network=host
+#   SAVE                         a folder for one archive per image, to load into nodes without a registry
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,8 +15,11 @@ builder=${BUILDER:-docker}
 accelerator=${ACCELERATOR:-cpu}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 tag=${TAG:-$version$([ "$accelerator" = cpu ] || echo "-$accelerator")}
-revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-[ -z "$(git status --porcelain -- models training serving pyproject.toml requirements.lock 2>/dev/null)" ] || revision+=-changed
+# The last commit that changed what is in the images: another one trains no demo again and starts no job from its beginning.
+sources=(README.md models training serving pyproject.toml requirements.lock)
+revision=$(git log -1 --format=%H -- "${sources[@]}" 2>/dev/null || true)
+revision=${revision:-unknown}
+[ -z "$(git status --porcelain -- "${sources[@]}" 2>/dev/null)" ] || revision+=-changed
 
 case $builder in
   docker) build=(docker build) ;;
@@ -46,6 +50,28 @@ for role in ${ROLES:-captioner transformer ranker trainer rollout items}; do
   "${build[@]}" "${flags[@]}" "${more[@]}" --target "$role" --tag "$name" .
   names+=("$name")
 done
+
+# Kubernetes reads sightline/ranker:1 as docker.io/sightline/ranker:1, so that is what an archive calls it; buildah's own
+# name for it is localhost/sightline/ranker:1, which a node would never find.
+save() {
+  local name=$1 file=$2 host=${1%%/*}
+  case $host in *.* | *:* | localhost) ;; *) name=docker.io/$name ;; esac
+  rm -f "$file.part"
+  if [ "$builder" = docker ]; then
+    docker save --output "$file.part" "$1"
+  else
+    buildah push --quiet "$1" "docker-archive:$file.part:$name"
+  fi
+  mv "$file.part" "$file"
+}
+if [ -n "${SAVE:-}" ]; then
+  mkdir -p "$SAVE"
+  for name in "${names[@]}"; do
+    file=$SAVE/${name##*/}
+    save "$name" "${file%:*}-${name##*:}.tar"
+  done
+fi
+
 for name in "${names[@]}"; do
   printf '%-40s %s\n' "$name" "$("$builder" images --format '{{.Size}}' "$name")"
 done

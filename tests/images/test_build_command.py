@@ -18,6 +18,9 @@ with open(os.environ["ASKED"], "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
 if sys.argv[1] == "images":
     print("123 MB")
+if sys.argv[1] in ("save", "push"):
+    target = sys.argv[-1] if sys.argv[1] == "push" else sys.argv[sys.argv.index("--output") + 1]
+    open(target.removeprefix("docker-archive:").split(":")[0], "x").write(sys.argv[1])
 """
 
 
@@ -26,7 +29,7 @@ def build(tmp_path):
     """(NAME=value, …) -> (the finished command, what the builder was asked)."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("bash", "dirname", "sed", "git", "date", "env"):
+    for name in ("bash", "dirname", "sed", "git", "date", "env", "mkdir", "mv", "rm"):
         (programs / name).symlink_to(shutil.which(name))
 
     def run(*builders, **environment):
@@ -101,6 +104,39 @@ def test_a_pip_configuration_is_a_secret_of_the_build(build):
     _, asked = build("docker", ROLES="ranker", PIP_CONFIG="/home/me/pip.conf")
     assert values(asked[0], "--secret") == ["id=pip,src=/home/me/pip.conf"]
     assert not any("pip.conf" in argument for argument in values(asked[0], "--build-arg"))
+
+
+@pytest.mark.parametrize("builder", ["docker", "buildah"])
+def test_images_are_saved_one_archive_each_for_nodes_without_a_registry(build, tmp_path, builder):
+    folder = tmp_path / "node images"
+    for _ in range(2):  # again: an archive is replaced, as neither builder adds to one
+        answer, _ = build(builder, BUILDER=builder, ROLES="ranker items", SAVE=str(folder))
+        assert answer.returncode == 0, answer.stderr
+    assert sorted(path.name for path in folder.iterdir()) == [f"items-{VERSION}.tar", f"ranker-{VERSION}.tar"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [
+        ("sightline", f"docker.io/sightline/ranker:{VERSION}"),
+        ("team/sightline", f"docker.io/team/sightline/ranker:{VERSION}"),
+        ("registry.example.com/team", f"registry.example.com/team/ranker:{VERSION}"),
+        ("registry:5000", f"registry:5000/ranker:{VERSION}"),
+    ],
+)
+def test_an_archive_of_buildah_has_the_name_that_kubernetes_looks_for(build, tmp_path, prefix, name):
+    _, asked = build("buildah", BUILDER="buildah", ROLES="ranker", PREFIX=prefix, SAVE=str(tmp_path))
+    pushed = next(call for call in asked if call[0] == "push")
+    assert pushed[-2] == f"{prefix}/ranker:{VERSION}"
+    assert pushed[-1] == f"docker-archive:{tmp_path}/ranker-{VERSION}.tar.part:{name}"
+
+
+def test_an_image_that_cannot_be_saved_fails_the_command(build, tmp_path):
+    (tmp_path / "bin" / "docker").write_text('#!/bin/sh\n[ "$1" = build ]\n')
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    answer, _ = build(ROLES="ranker", SAVE=str(tmp_path / "saved"))
+    assert answer.returncode == 1
+    assert list((tmp_path / "saved").iterdir()) == []
 
 
 @pytest.mark.parametrize(

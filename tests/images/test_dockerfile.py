@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from training.revision import ENVIRONMENT
+
 ROOT = Path(__file__).parents[2]
 ROLES = ("captioner", "transformer", "ranker", "trainer", "rollout", "items")
 PYTHON_ROLES = ROLES[:-1]
@@ -86,6 +88,16 @@ def test_no_image_copies_sources_tests_or_tools_of_the_build():
 
 def test_the_captioner_has_what_kuberays_probes_run():
     assert "bash wget" in " ".join(said("captioner", "RUN"))
+
+
+def test_jobs_know_the_revision_of_their_image_and_no_layer_is_made_again_for_it():
+    words = [word for word, _ in stages()["trainer"][1]]
+    assert said("trainer", "ENV") == [f"{ENVIRONMENT}=$REVISION"]
+    assert said("trainer", "ARG") == ["REVISION=unknown"]
+    layers = [place for place, word in enumerate(words) if word in ("COPY", "RUN")]
+    assert max(layers) < words.index("ARG") < words.index("ENV")
+    others = [role for role in ROLES if role != "trainer" and "training.job" in f"{said(role, 'CMD')}"]
+    assert others == [], "a role that trains needs the revision too"
 
 
 def test_the_command_of_an_image_exists_in_the_project():
