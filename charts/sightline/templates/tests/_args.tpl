@@ -1,10 +1,8 @@
-{{/* Arguments of the check: what the modes do not have is not looked at. KServe's Service has no gRPC. Context: root. */}}
+{{/* Arguments of the check: what the modes do not have is not looked at. Context: root. */}}
 {{- define "sightline.tests.args" -}}
 {{- $tests := .Values.tests -}}
 - --transformer-http={{ include "sightline.transformer.httpUrl" . }}
-{{- if ne .Values.ranker.mode "inferenceservice" }}
 - --transformer-grpc={{ include "sightline.transformer.grpcTarget" . }}
-{{- end }}
 {{- with include "sightline.captioner.url" . }}
 - --captioner={{ . }}
 - --picture={{ $tests.picture }}
