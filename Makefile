@@ -69,7 +69,7 @@ lock: ## pin every dependency again (torch keeps its public version)
 	sed -i 's/+cpu$$//' requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
-chart: $(READY) ## write the chart's schema, its README and manifests/ from its values
+chart: $(READY) ## write the chart's schema, README, manifests/ and snapshots from its values
 	$(BIN)/python -m charts.tooling.generate
 
 kind-up: ## a kind cluster with the whole stack in it (docker, kind and internet; OPERATORS=1 adds KServe and KubeRay)

@@ -1,6 +1,6 @@
 """Writes what is generated from the chart, or says what is out of date.
 
-python -m charts.tooling.generate            write values.schema.json, README.md and manifests/
+python -m charts.tooling.generate            write values.schema.json, README.md, manifests/ and snapshots
 python -m charts.tooling.generate --check    write nothing; exit 1 and name the files that would change
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from charts.tooling.manifests import MANIFESTS, manifest_files
 from charts.tooling.readme import readme_text
 from charts.tooling.schema import schema_text
+from charts.tooling.snapshots import SNAPSHOTS, snapshot_files
 from charts.tooling.values import CHART
 
 ROOT = CHART.parents[1]
@@ -27,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m charts.tooling.generate", allow_abbrev=False)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is out of date")
     check = parser.parse_args(arguments).check
-    stale = [*_settle(generated(), check), *_settle(manifest_files(), check), *_leftovers(check)]
+    stale = _settle(generated(), check)
+    rendered = manifest_files() | snapshot_files()
+    stale += [*_settle(rendered, check), *_leftovers(rendered, check)]
     if check and stale:
         sys.stderr.write("".join(stale) + "Out of date: run `make chart` and commit what it writes.\n")
         return 1
@@ -53,12 +56,10 @@ def _difference(path: Path, old: str, new: str) -> str:
     return "".join(f"{line}\n" for line in [*lines][:20])
 
 
-def _leftovers(check: bool) -> list[str]:
+def _leftovers(wanted: Mapping[Path, str], check: bool) -> list[str]:
     """Files in generated folders that nothing generates any more."""
-    wanted = manifest_files().keys()
-    extra = [
-        path for folder in MANIFESTS for path in sorted(folder.rglob("*")) if path.is_file() and path not in wanted
-    ]
+    folders = (*MANIFESTS, SNAPSHOTS)
+    extra = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and path not in wanted]
     if not check:
         for path in extra:
             path.unlink()
