@@ -22,6 +22,8 @@ LIGHT = (
     "serving.items",
     "serving.ranker",
     "serving.transformer",
+    "serving.check",
+    "serving.rollout",
 )
 PACKAGES = ("models", "training", "serving")
 

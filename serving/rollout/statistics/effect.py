@@ -1,0 +1,169 @@
+"""The difference between two arms in a metric per user, from sufficient statistics alone.
+
+A metric is a mean per user (clicks per user) or a ratio of two of them (clicks per impression), whose variance
+comes from the delta method: the ratio's error is that of `(numerator - ratio * denominator) / mean(denominator)`
+(Deng, Knoblich, Lu, "Applying the Delta Method in Metric Analytics", KDD 2018). CUPED subtracts what a pre-period
+covariate predicts (Deng, Xu, Kohavi, Walker, WSDM 2013); the covariate may itself be a ratio. Users are the unit
+throughout, as they are what is randomised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.rollout.statistics.moments import Moments
+
+Floats = npt.NDArray[np.float64]
+
+
+class EffectError(ValueError):
+    """An effect that cannot be computed from these sums; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A mean (`denominator` None) or a ratio of means, by column names."""
+
+    numerator: str
+    denominator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is compared, and the pre-period covariate that reduces its variance, if there is one."""
+
+    value: Ratio
+    covariate: Ratio | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmValue:
+    """A metric in one arm: users, value (CUPED-adjusted if the metric has a covariate), variance of the value."""
+
+    users: int
+    value: float
+    variance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Candidate minus stable.
+
+    Attributes:
+        absolute, absolute_se: difference of the values and its standard error.
+        relative, relative_se: (candidate / stable) - 1 and its standard error by the delta method; NaN where stable
+            is 0.
+        variance_left: share of the variance that CUPED left, 1 without a covariate.
+    """
+
+    stable: ArmValue
+    candidate: ArmValue
+    absolute: float
+    absolute_se: float
+    relative: float
+    relative_se: float
+    variance_left: float
+
+    @property
+    def users(self) -> int:
+        """Users of both arms."""
+        return self.stable.users + self.candidate.users
+
+
+def effect(metric: Metric, stable: Moments, candidate: Moments) -> Effect:
+    """Compare two arms.
+
+    Raises:
+        EffectError: fewer than two users in an arm, a denominator whose mean is not above 0, an unknown column.
+    """
+    pooled = stable + candidate
+    arms = [_linear(metric, arm, name) for arm, name in ((stable, "stable"), (candidate, "candidate"))]
+    theta, centre = _adjustment(metric, arms, pooled)
+    values = [_value(arm, theta, centre) for arm in arms]
+    plain = [_value(arm, 0.0, centre) for arm in arms]
+    left, right = values
+    absolute = right.value - left.value
+    variance = left.variance + right.variance
+    relative, relative_se = _relative(left, right)
+    plain_variance = plain[0].variance + plain[1].variance
+    return Effect(
+        left,
+        right,
+        absolute,
+        float(np.sqrt(variance)),
+        relative,
+        relative_se,
+        variance / plain_variance if plain_variance > 0 else 1.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """An arm after linearisation: per-user influence values of metric and covariate, as their 2x2 covariance."""
+
+    users: int
+    value: float
+    covariate: float
+    covariance: Floats
+
+
+def _linear(metric: Metric, arm: Moments, name: str) -> _Linear:
+    if arm.count < 2:
+        raise EffectError(f"arm {name} has {arm.count} users; at least 2 are needed")
+    mean, covariance = arm.mean(), arm.covariance()
+    value, weights = _weights(metric.value, arm, mean, name)
+    other, other_weights = (
+        (0.0, np.zeros_like(weights)) if metric.covariate is None else _weights(metric.covariate, arm, mean, name)
+    )
+    both = np.stack([weights, other_weights])
+    return _Linear(arm.count, value, other, both @ covariance @ both.T)
+
+
+def _weights(ratio: Ratio, arm: Moments, mean: Floats, name: str) -> tuple[float, Floats]:
+    """The ratio's value, and the weights of the columns in its linearised error."""
+    weights = np.zeros(len(arm.columns))
+    top = _place(ratio.numerator, arm)
+    if ratio.denominator is None:
+        weights[top] = 1.0
+        return float(mean[top]), weights
+    bottom = _place(ratio.denominator, arm)
+    if not mean[bottom] > 0:
+        raise EffectError(
+            f"arm {name}: the mean of {ratio.denominator!r} is {mean[bottom]}; expected one above 0: wait for data"
+        )
+    value = float(mean[top] / mean[bottom])
+    weights[top] += 1 / mean[bottom]
+    weights[bottom] -= value / mean[bottom]
+    return value, weights
+
+
+def _place(column: str, arm: Moments) -> int:
+    if column not in arm.columns:
+        raise EffectError(f"there is no column {column!r}; the sums have {list(arm.columns)}")
+    return arm.columns.index(column)
+
+
+def _adjustment(metric: Metric, arms: list[_Linear], pooled: Moments) -> tuple[float, float]:
+    """CUPED's coefficient, pooled within arms so that no effect can bend it, and the covariate's common value."""
+    if metric.covariate is None:
+        return 0.0, 0.0
+    shared = sum((arm.covariance * (arm.users - 1) for arm in arms), np.zeros((2, 2)))
+    centre, _ = _weights(metric.covariate, pooled, pooled.mean(), "stable and candidate together")
+    return (float(shared[0, 1] / shared[1, 1]) if shared[1, 1] > 0 else 0.0), centre
+
+
+def _value(arm: _Linear, theta: float, centre: float) -> ArmValue:
+    direction = np.array([1.0, -theta])
+    variance = float(direction @ arm.covariance @ direction) / arm.users
+    return ArmValue(arm.users, arm.value - theta * (arm.covariate - centre), max(variance, 0.0))
+
+
+def _relative(stable: ArmValue, candidate: ArmValue) -> tuple[float, float]:
+    if stable.value == 0:
+        return float("nan"), float("nan")
+    quotient = candidate.value / stable.value
+    variance = (candidate.variance + quotient**2 * stable.variance) / stable.value**2
+    return quotient - 1, float(np.sqrt(variance))

@@ -1,0 +1,93 @@
+"""Sample-ratio mismatch: whether users reached the arms in the shares that were assigned.
+
+A mismatch means that the logging or the assignment is broken, and that no effect of this experiment can be believed.
+`once` is Pearson's chi-square test, for one look. `always` may be looked at any time: the Dirichlet-multinomial
+mixture of Lindon and Malek, "Anytime-valid inference for multinomial count data" (NeurIPS 2022, arXiv 2011.03567).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+
+import numpy as np
+from scipy.special import gammaln
+from scipy.stats import chi2
+
+
+class RatioError(ValueError):
+    """Counts or shares that cannot be compared; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatioTest:
+    """Counts per arm, the counts that the shares expect, and the p-value of the shares."""
+
+    counts: tuple[int, ...]
+    expected: tuple[float, ...]
+    p_value: float
+
+    def mismatch(self, alpha: float) -> bool:
+        """Whether the shares are refused at level `alpha`."""
+        return self.p_value < alpha
+
+
+def once(counts: Sequence[int], shares: Sequence[float]) -> RatioTest:
+    """Pearson's test. Raises RatioError."""
+    expected = _expected(counts, shares)
+    statistic = sum((found - wanted) ** 2 / wanted for found, wanted in zip(counts, expected, strict=True) if wanted)
+    p_value = float(chi2.sf(statistic, len(counts) - 1)) if sum(counts) else 1.0
+    return RatioTest(tuple(counts), tuple(expected), p_value)
+
+
+@dataclass(frozen=True, slots=True)
+class RatioWatch:
+    """The anytime-valid test, over stretches of an experiment between which the shares changed.
+
+    Each stretch is a multinomial sample with its own shares; evidence multiplies. `log_evidence` is the logarithm
+    of the Bayes factor against the shares; `least_p` the smallest p-value ever seen, which is what counts.
+
+    Attributes:
+        weight: how many users' worth the mixture is concentrated on the assigned shares. Larger finds smaller
+            mismatches later.
+    """
+
+    weight: float = 10_000.0
+    log_evidence: float = 0.0
+    least_p: float = 1.0
+
+    def look(self, counts: Sequence[int], shares: Sequence[float]) -> RatioWatch:
+        """After a look at the running stretch's counts so far."""
+        evidence = self.log_evidence + self._log_factor(counts, shares)
+        return RatioWatch(self.weight, self.log_evidence, min(self.least_p, min(1.0, exp(min(-evidence, 0.0)))))
+
+    def finish(self, counts: Sequence[int], shares: Sequence[float]) -> RatioWatch:
+        """After the last look at a stretch, when the shares change."""
+        looked = self.look(counts, shares)
+        return RatioWatch(self.weight, self.log_evidence + self._log_factor(counts, shares), looked.least_p)
+
+    def mismatch(self, alpha: float) -> bool:
+        """Whether the shares were refused at any look."""
+        return self.least_p <= alpha
+
+    def _log_factor(self, counts: Sequence[int], shares: Sequence[float]) -> float:
+        _expected(counts, shares)
+        used = [(found, share) for found, share in zip(counts, shares, strict=True) if share > 0]
+        if any(found for found, share in zip(counts, shares, strict=True) if share == 0):
+            return float("inf")  # users in an arm that had no share: no further evidence is needed
+        found, share = np.array([f for f, _ in used], dtype=float), np.array([s for _, s in used]) / sum(shares)
+        prior = self.weight * share
+        mixture = (
+            gammaln(prior.sum()) - gammaln(prior.sum() + found.sum()) + (gammaln(prior + found) - gammaln(prior)).sum()
+        )
+        return float(mixture - sum(f * log(s) for f, s in zip(found, share, strict=True)))
+
+
+def _expected(counts: Sequence[int], shares: Sequence[float]) -> list[float]:
+    if len(counts) != len(shares) or len(counts) < 2 or min(counts) < 0 or min(shares) < 0 or sum(shares) <= 0:
+        raise RatioError(
+            f"counts {list(counts)} and shares {list(shares)}; expected one count and one share, "
+            "both at least 0, for each of two or more arms"
+        )
+    return [sum(counts) * share / sum(shares) for share in shares]
