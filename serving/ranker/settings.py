@@ -1,20 +1,20 @@
 """The settings of the ranker's container, from arguments and environment."""
 
-import argparse
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from serving.arguments import SettingsError, parser_of, read
+
+__all__ = ["ENVIRONMENT_PREFIX", "Settings", "SettingsError", "read_settings"]
 
 ENVIRONMENT_PREFIX = "SIGHTLINE_RANKER_"
 Port = Annotated[int, Field(ge=1, le=65535)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}$")]
 _OF_BUNDLES = ("model_name", "also", "instances", "intra_op_threads", "device")
-
-
-class SettingsError(ValueError):
-    """Settings that cannot be used; names all of them at once."""
 
 
 class Settings(BaseModel):
@@ -80,55 +80,10 @@ class Settings(BaseModel):
 
 
 def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Settings from arguments, then environment, then defaults. Raises `SettingsError` with every fault.
-
-    An unknown argument ends the program with argparse's message; abbreviations are not taken.
-    """
-    given = {key: value for key, value in vars(_parser().parse_args(list(argv))).items() if value is not None}
-    values: dict[str, Any] = {**_from_environment(environment), **given}
-    if "also" in values:
-        entries = values["also"].split() if isinstance(values["also"], str) else values["also"]
-        values["also"] = [_named(entry) for entry in entries]
-    try:
-        return Settings(**values)
-    except ValidationError as cause:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_reason(e)}" for e in cause.errors()]
-        raise SettingsError("\n".join(lines)) from cause
+    """Settings from arguments, then environment, then defaults. Raises `SettingsError` with every fault."""
+    return read(Settings, _parser(), argv, environment, ENVIRONMENT_PREFIX)
 
 
-def _named(entry: str) -> tuple[str, str]:
-    name, equals, folder = entry.partition("=")
-    if not (name and equals and folder):
-        raise SettingsError(f"also: is {entry!r}; expected NAME=FOLDER, such as ranker-ids=/bundles/ranker-ids")
-    return name, folder
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.ranker.run",
-        description="Serves bundles, or a Triton repository, on the PyPI wheel's Triton: the process becomes Triton.",
-        allow_abbrev=False,
-        epilog=f"Every argument may also be set as an environment variable {ENVIRONMENT_PREFIX}<NAME>.",
-    )
-    for name, field in Settings.model_fields.items():
-        text = f"{field.description} (default {field.default})"
-        action = "append" if name == "also" else "store"
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=text, action=action)
-    return parser
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    found = {}
-    for key, value in environment.items():
-        if key.startswith(ENVIRONMENT_PREFIX):
-            name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
-            if name not in Settings.model_fields:
-                raise SettingsError(f"{key}: there is no setting {name!r}; remove the variable or correct its name")
-            found[name] = value
-    return found
-
-
-def _reason(error: Any) -> str:
-    if error["type"] == "value_error":
-        return str(error["msg"]).removeprefix("Value error, ")
-    return f"is {error['input']!r}; {error['msg']}"
+def _parser() -> ArgumentParser:
+    description = "Serves bundles, or a Triton repository, on the PyPI wheel's Triton: the process becomes Triton."
+    return parser_of(Settings, "serving.ranker.run", description, ENVIRONMENT_PREFIX, word="-")

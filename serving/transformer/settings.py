@@ -1,23 +1,22 @@
 """The settings of the transformer, from arguments (KServe's own names where KServe appends them) and environment."""
 
-import argparse
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.items import ItemStoreError
+from serving.arguments import SettingsError, parser_of, read
 from serving.items.uri import check_place
+
+__all__ = ["ENVIRONMENT_PREFIX", "Settings", "SettingsError", "read_settings"]
 
 ENVIRONMENT_PREFIX = "SIGHTLINE_TRANSFORMER_"
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=600)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}$")]
-
-
-class SettingsError(ValueError):
-    """Settings that cannot be used; names all of them at once."""
 
 
 class Settings(BaseModel):
@@ -97,50 +96,10 @@ class Settings(BaseModel):
 
 
 def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Settings from arguments, then environment, then defaults. Raises `SettingsError` with every fault.
-
-    An unknown argument ends the program with argparse's message; abbreviations are not taken.
-    """
-    given = {key: value for key, value in vars(_parser().parse_args(list(argv))).items() if value is not None}
-    values: dict[str, Any] = {**_from_environment(environment), **given}
-    if isinstance(values.get("also"), (list, str)):
-        entries = values["also"].split() if isinstance(values["also"], str) else values["also"]
-        values["also"] = [tuple(entry.split("=", 1)) for entry in entries]
-    try:
-        return Settings(**values)
-    except ValidationError as cause:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_reason(e)}" for e in cause.errors()]
-        raise SettingsError("\n".join(lines)) from cause
+    """Settings from arguments, then environment, then defaults. Raises `SettingsError` with every fault."""
+    return read(Settings, _parser(), argv, environment, ENVIRONMENT_PREFIX)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.transformer.run",
-        description="Ranks candidates: captions from the item store, scores from Triton.",
-        allow_abbrev=False,
-        epilog=f"Every argument may also be set as an environment variable {ENVIRONMENT_PREFIX}<NAME>.",
-    )
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else f"default {field.default}"
-        text = f"{field.description} ({default})"
-        parser.add_argument(f"--{name}", help=text, action="append" if name == "also" else "store")
-    return parser
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    found = {}
-    for key, value in environment.items():
-        if key.startswith(ENVIRONMENT_PREFIX):
-            name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
-            if name not in Settings.model_fields:
-                raise SettingsError(f"{key}: there is no setting {name!r}; remove the variable or correct its name")
-            found[name] = value
-    return found
-
-
-def _reason(error: Any) -> str:
-    if error["type"] == "missing":
-        return f"is missing; give --{error['loc'][0]}"
-    if error["type"] == "value_error":
-        return str(error["msg"]).removeprefix("Value error, ")
-    return f"is {error['input']!r}; {error['msg']}"
+def _parser() -> ArgumentParser:
+    description = "Ranks candidates: captions from the item store, scores from Triton."
+    return parser_of(Settings, "serving.transformer.run", description, ENVIRONMENT_PREFIX, word="_")

@@ -45,7 +45,7 @@ def test_all_faults_are_told_at_once() -> None:
     assert "predictor_host: is missing" in text
     assert "http_port: is '0'" in text
     assert "max_candidates: is '5000'" in text
-    assert "also.0" in text
+    assert "also: is 'nameless'; expected NAME=FOLDER" in text
 
 
 @pytest.mark.parametrize(
