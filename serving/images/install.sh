@@ -21,8 +21,14 @@ if [ "$ACCELERATOR" = cpu ] && [ -n "${TORCH_INDEX:-}" ] && grep -q '^torch==' w
 fi
 pip install --no-compile --constraint requirements.lock --requirement wanted.txt
 
-# Libraries' own tests are no part of a product. Their metadata stays: scanners read *.dist-info.
+# Libraries' own tests are no part of a product, nor are headers where there is no compiler. Their metadata stays: scanners
+# read *.dist-info. torch keeps the one program that it runs itself, when processes share tensors.
 find "$venv/lib" -type d -name tests -prune -exec rm -rf {} +
+for torch in "$venv"/lib/python*/site-packages/torch; do
+  [ -d "$torch" ] || continue
+  rm -rf "$torch/test" "$torch/include"
+  find "$torch/bin" -type f ! -name torch_shm_manager -delete
+done
 pip freeze --all >/opt/sightline/packages.txt
 "$venv/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$venv/lib" >compile.log ||
   echo "$(grep -c '^\*\*\*' compile.log) files of libraries are no Python 3.11 and stay uncompiled"

@@ -4,11 +4,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from training.revision import ENVIRONMENT
 
@@ -90,6 +93,11 @@ def test_the_captioner_has_what_kuberays_probes_run():
     assert "bash wget" in " ".join(said("captioner", "RUN"))
 
 
+@pytest.mark.parametrize("stage", ["runtime", "items"])
+def test_no_program_of_an_image_runs_as_another_user_than_its_caller(stage):
+    assert "-perm /6000 -exec chmod a-s" in said(stage, "RUN")[-1]
+
+
 def test_jobs_know_the_revision_of_their_image_and_no_layer_is_made_again_for_it():
     words = [word for word, _ in stages()["trainer"][1]]
     assert said("trainer", "ENV") == [f"{ENVIRONMENT}=$REVISION"]
@@ -146,6 +154,38 @@ def test_the_requirements_of_a_role_are_the_projects_and_its_extras():
     refused = subprocess.run([*command, "rolout"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "has no extra 'rolout'; it has captioner, " in refused.stderr
+
+
+_BLOCK = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if path is None and name in sys.argv[1:]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+import serving.cli.main
+"""
+
+
+def test_the_command_line_starts_with_the_projects_own_dependencies():
+    wanted, seen = list(PROJECT["dependencies"]), set()
+    while wanted:
+        requirement = Requirement(wanted.pop())
+        name = canonicalize_name(requirement.name)
+        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(name)
+        wanted += metadata.requires(name) or []
+    absent = [
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if module not in ("models", "serving", "training") and not {canonicalize_name(owner) for owner in owners} & seen
+    ]
+    assert {"torch", "kserve", "redis"} <= set(absent)
+    answer = subprocess.run(
+        [sys.executable, "-c", _BLOCK, *absent], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
 
 
 def test_every_requirement_of_the_images_is_in_the_lock():
