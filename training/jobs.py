@@ -7,6 +7,7 @@ several at once: more workers make a recipe faster and change nothing else.
 from __future__ import annotations
 
 import multiprocessing
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -31,6 +32,7 @@ from training.variant import TrainResult, train_encoded
 POLL_SECONDS = 0.2
 SAVING_SECONDS = 20.0
 """What a worker has to save its state and end; a Job's grace period is 30 s."""
+_FORGETFUL = [("3", "11", str(micro)) for micro in range(5)]
 _NOBODY = np.empty(0, dtype=object)
 
 
@@ -161,6 +163,17 @@ def _pool(workers: int) -> Iterator[tuple[ProcessPoolExecutor, Callable[[], set[
     except BaseException:
         for child in ours():
             child.kill()
+        _let_go(pool)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _let_go(pool: ProcessPoolExecutor) -> None:
+    """Free the pool's thread that sends runs to workers: with all of them gone, nobody reads what it writes.
+
+    Early releases of Python 3.11 (Debian 12 has 3.11.2) forget to, and then wait for that thread for ever. Later ones
+    do it themselves, in a thread of their own: twice at the same time would be an error there.
+    """
+    if platform.python_version_tuple() in _FORGETFUL:
+        vars(pool)["_call_queue"]._reader.close()
