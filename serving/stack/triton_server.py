@@ -72,7 +72,8 @@ def running_triton(
 ) -> Iterator[TritonPorts]:
     """A Triton on free ports for the time of a `with` block; its log is `workdir/triton.log`.
 
-    `wait_ready=False` waits for liveness only, for repositories that hold a model meant to be refused.
+    `wait_ready=False` waits for liveness only, for repositories that hold a model meant to be refused. Triton opens its
+    port of metrics after the others: it is waited for too.
     Raises TritonServerError with the end of the log when it is not there within `ready_within` seconds.
     """
     command = TritonCommand(repository, free_port(), free_port(), free_port(), workdir)
@@ -81,7 +82,7 @@ def running_triton(
         name="tritonserver",
         argv=tuple(command.argv),
         log=workdir / "triton.log",
-        why_not_ready=lambda: _why_not(command.http_port, path),
+        why_not_ready=lambda: _why_not(command.http_port, path) or _why_not(command.metrics_port, "/metrics"),
         env=command.env(os.environ),
         prepare=command.prepare,
         start_seconds=ready_within,
