@@ -66,7 +66,7 @@ lock: ## pin every dependency again (torch keeps its public version)
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock.new pyproject.toml
-	sed -i 's/+cpu$$//' requirements.lock.new
+	sed -i -e 's/+cpu$$//' -e '/^sightline @/d' requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 chart: $(READY) ## write the chart's schema, README, manifests/ and snapshots from its values

@@ -1,0 +1,291 @@
+"""The `spec` of an Experiment (sightline.dev/v1alpha1): closed, every field with what it means.
+
+The custom resource's schema is made from these classes; a file for `sightline experiment start` has the same shape.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+from serving.rollout.experiment.durations import Duration, length
+
+GROUP, VERSION, KIND, PLURAL = "sightline.dev", "v1alpha1", "Experiment", "experiments"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,29}[a-z0-9])?$")]
+"""A name of ours becomes part of object names, which KServe and Kubernetes cut at 63 characters."""
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+
+EXPOSURE = "exposure"
+"""The event that a ranking itself is."""
+
+
+class Part(BaseModel):
+    """Base of all parts: closed, frozen, in camelCase outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class Target(Part):
+    """What serves now."""
+
+    kind: Literal["InferenceService", "Deployment"] = Field(description="Who runs Triton: KServe, or the chart itself")
+    name: ObjectName = Field(description="Name of the InferenceService, or of the ranker's Deployment")
+    transformer: ObjectName | None = Field(
+        default=None, description="Name of the transformer's Deployment (kind Deployment)"
+    )
+    model: str = Field(default="ranker", min_length=1, description="Name of the served model")
+
+    @model_validator(mode="after")
+    def _names_what_it_needs(self) -> Self:
+        if (self.kind == "Deployment") != (self.transformer is not None):
+            expected = "the transformer's Deployment" if self.kind == "Deployment" else "nothing: KServe runs it"
+            raise ValueError(f"transformer is {self.transformer!r} with kind {self.kind}; expected {expected}")
+        return self
+
+
+class Candidate(Part):
+    """What may replace it."""
+
+    bundle: str = Field(min_length=1, description="The bundle: an entry of a model store, s3://bucket/models/ranker/7")
+    replicas: int = Field(default=1, ge=1, le=100, description="Pods of the candidate's Triton")
+
+
+class Stage(Part):
+    """A step of the schedule."""
+
+    share: Annotated[float, Field(gt=0, le=50)] = Field(
+        description="Percent of users in the candidate; as many are compared on stable"
+    )
+    hold: Duration = Field(default="1h", description="Time before the next stage; the last one lasts until the verdict")
+
+
+class Schedule(Part):
+    """How the candidate meets users."""
+
+    shadow_share: Percent = Field(
+        default=0.0, description="Percent of users whose rankings the candidate scores unseen, first"
+    )
+    shadow_hold: Duration = Field(default="1h", description="Time of that")
+    stages: tuple[Stage, ...] = Field(
+        default=(Stage(share=1), Stage(share=5), Stage(share=25), Stage(share=50)), min_length=1, max_length=20
+    )
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        shares = [stage.share for stage in self.stages]
+        if any(b <= a for a, b in pairwise(shares)):
+            raise ValueError(f"stages have shares {shares}; expected growing ones: a smaller share would move users")
+        return self
+
+
+class Aggregate(StrEnum):
+    """How a user's events become one number."""
+
+    SUM = "sum"
+    COUNT = "count"
+    ANY = "any"
+
+
+class Column(Part):
+    """A number per user: events of one name between first exposure and the end of the attribution window."""
+
+    event: EventName = Field(description="Name of the outcome; `exposure` are the rankings themselves")
+    aggregate: Aggregate = Field(
+        default=Aggregate.SUM, description="Sum of the values, count of events, or 1 if there is any"
+    )
+
+    @property
+    def name(self) -> str:
+        """The column's name in the sums."""
+        return f"{self.event}_{self.aggregate}"
+
+    @property
+    def before(self) -> str:
+        """The name of the same number from before the first exposure."""
+        return f"{self.name}_before"
+
+
+class Metric(Part):
+    """A mean per user, or a ratio of two."""
+
+    name: Name
+    numerator: Column
+    denominator: Column | None = Field(default=None, description="Empty: the mean per user")
+    direction: Literal["increase", "decrease"] = Field(default="increase", description="What is good")
+    cuped: bool = Field(default=True, description="Reduce the variance by the same metric from before the experiment")
+    cap_quantile: Annotated[float, Field(ge=0.5, lt=1)] | None = Field(
+        default=None, description="Cap each user's numbers at this quantile of the time before the experiment"
+    )
+
+
+class Margin(Part):
+    """A metric that must not get worse by more than a margin."""
+
+    metric: Metric
+    margin: Probability = Field(description="Largest relative loss that is accepted: 0.02 is 2 %")
+    alpha: Probability = Field(default=0.05, description="Chance of a false alarm, over all looks")
+
+
+class OperationalKind(StrEnum):
+    """What Prometheus is asked about."""
+
+    FAILURES = "failures"
+    P99_SECONDS = "p99Seconds"
+    DEGRADED = "degraded"
+    QUERY = "query"
+
+
+class Operational(Part):
+    """A limit on what Prometheus says of the candidate, watched all the time."""
+
+    name: Name
+    kind: OperationalKind = Field(description="failures and degraded are shares of rankings; query is PromQL of yours")
+    limit: Annotated[float, Field(ge=0)] = Field(description="Largest value that is accepted for the candidate")
+    relative: bool = Field(default=False, description="The limit is candidate over stable")
+    window: Duration = Field(default="5m", description="Time that is looked back on")
+    query: str | None = Field(
+        default=None, description="PromQL giving one number; $arm, $model, $experiment, $window are filled in"
+    )
+
+    @model_validator(mode="after")
+    def _has_its_query(self) -> Self:
+        if (self.kind is OperationalKind.QUERY) != (self.query is not None):
+            raise ValueError(f"query is {self.query!r} with kind {self.kind}; expected a query with kind query alone")
+        return self
+
+
+class Method(StrEnum):
+    """How the verdict is reached."""
+
+    ALWAYS_VALID = "always-valid"
+    GROUP_SEQUENTIAL = "group-sequential"
+    FIXED = "fixed"
+
+
+class Analysis(Part):
+    """When there is a verdict."""
+
+    method: Method = Field(
+        default=Method.ALWAYS_VALID, description="always-valid may stop at any look; the others are planned"
+    )
+    alpha: Probability = Field(default=0.05, description="Chance to call a difference where there is none")
+    planned_users: int = Field(ge=100, description="Users of both arms expected at the end (sightline experiment plan)")
+    looks: int = Field(default=5, ge=1, le=50, description="Planned looks at equal steps of users (group-sequential)")
+    spending: Literal["obrien-fleming", "pocock"] = "obrien-fleming"
+    minimum_users: int = Field(
+        default=1000, ge=2, description="Users per arm before the first look: intervals are asymptotic"
+    )
+    minimum_time: Duration = Field(default="7d", description="No win before: every day of the week counts once")
+    maximum_time: Duration = Field(default="28d", description="Inconclusive after that")
+    attribution_window: Duration = Field(
+        default="1d", description="Outcomes count so long after a user's first exposure"
+    )
+    before: Duration = Field(default="14d", description="Time before the first exposure that CUPED looks at")
+    look_interval: Duration = Field(default="1h", description="Time between two looks at the metrics")
+    ratio_alpha: Probability = Field(
+        default=0.001, description="Chance to call the arms' sizes wrong where they are right"
+    )
+    no_data_limit: Duration = Field(
+        default="30m", description="Guardrails may be without data so long; then users go back"
+    )
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        if length(self.maximum_time) < length(self.minimum_time):
+            raise ValueError(f"maximumTime {self.maximum_time} is shorter than minimumTime {self.minimum_time}")
+        return self
+
+
+class SqlEvidence(Part):
+    """Evidence that a warehouse computes; see serving/rollout/evidence/README.md."""
+
+    database: str = Field(min_length=1, description="DuckDB file, or empty text for Parquet named in the query")
+    query: str = Field(min_length=1, description="Gives the sufficient statistics per arm and day")
+
+
+class EvidenceSource(Part):
+    """Where outcomes come from."""
+
+    collector: str | None = Field(default=None, description="Base URL of the collector")
+    sql: SqlEvidence | None = None
+    prometheus: str | None = Field(default=None, description="Base URL of the Prometheus that guardrails ask")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.collector is None) == (self.sql is None):
+            raise ValueError("expected either collector or sql; give exactly one of them")
+        return self
+
+
+class Promotion(StrEnum):
+    """What happens after a win."""
+
+    REPORT = "report"
+    MANUAL = "manual"
+    AUTOMATIC = "automatic"
+
+
+class Notification(Part):
+    """Who hears of decisions."""
+
+    url_secret: ObjectName = Field(description="Secret whose key `url` is a webhook's address")
+    format: Literal["json", "slack"] = "json"
+
+
+class ExperimentSpec(Part):
+    """A canary rollout that ends in an online metric test."""
+
+    target: Target
+    candidate: Candidate
+    schedule: Schedule = Schedule()
+    primary_metric: Metric
+    secondary_metrics: tuple[Metric, ...] = Field(
+        default=(), max_length=20, description="Shown, with Bonferroni's intervals; never decide"
+    )
+    guardrails: tuple[Operational, ...] = Field(default=(), max_length=20)
+    metric_guardrails: tuple[Margin, ...] = Field(default=(), max_length=20)
+    analysis: Analysis
+    evidence: EvidenceSource
+    promotion: Promotion = Field(
+        default=Promotion.REPORT,
+        description="report says what to change; manual waits for spec.approved; automatic promotes",
+    )
+    approved: bool = Field(default=False, description="Promote now that the candidate has won (promotion: manual)")
+    paused: bool = Field(default=False, description="Keep shares and candidate as they are; guardrails go on")
+    aborted: bool = Field(default=False, description="Give all users stable, remove the candidate, end")
+    notifications: tuple[Notification, ...] = Field(default=(), max_length=5)
+
+    @model_validator(mode="after")
+    def _names_are_different(self) -> Self:
+        names = [metric.name for metric in self.metrics()] + [each.name for each in self.guardrails]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} names two metrics or guardrails; give each its own name")
+        if self.guardrails and self.evidence.prometheus is None:
+            raise ValueError("evidence.prometheus is empty; guardrails need the Prometheus that they ask")
+        return self
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """All metrics: primary, secondary, those of guardrails."""
+        return (self.primary_metric, *self.secondary_metrics, *(each.metric for each in self.metric_guardrails))
+
+    def columns(self) -> tuple[Column, ...]:
+        """Every column that the metrics need, once."""
+        needed = [
+            part for metric in self.metrics() for part in (metric.numerator, metric.denominator) if part is not None
+        ]
+        return tuple(dict.fromkeys(needed))
+
+    @property
+    def window(self) -> timedelta:
+        """The attribution window."""
+        return length(self.analysis.attribution_window)

@@ -1,0 +1,119 @@
+"""Where an experiment stands: all that its controller remembers, kept in the resource's `status.state`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Kept(BaseModel):
+    """Base: closed, frozen, in camelCase outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class Phase(StrEnum):
+    """Steps of an experiment's life; the last six are ends."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    """The bundle is verified, the candidate deployed, started and warmed."""
+    SHADOW = "Shadow"
+    RUNNING = "Running"
+    WAITING = "WaitingForApproval"
+    """It has won; shares stay as they are."""
+    PROMOTING = "Promoting"
+    STOPPING = "Stopping"
+    """Users are back on stable, the candidate is being removed; `end` says what comes then."""
+    PROMOTED = "Promoted"
+    WON = "Won"
+    """It has won and `promotion: report` leaves the change to people."""
+    ROLLED_BACK = "RolledBack"
+    INCONCLUSIVE = "Inconclusive"
+    REJECTED = "Rejected"
+    """The candidate never served: a bundle that cannot be used, a second experiment on the same model."""
+    ABORTED = "Aborted"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        return self in _ENDS
+
+
+_ENDS = frozenset({Phase.PROMOTED, Phase.WON, Phase.ROLLED_BACK, Phase.INCONCLUSIVE, Phase.REJECTED, Phase.ABORTED})
+
+
+class Outcome(StrEnum):
+    """What the primary metric says."""
+
+    PENDING = "pending"
+    WIN = "win"
+    HARM = "harm"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Estimate(Kept):
+    """A metric at a look: candidate over stable, minus 1. `low` and `high` may be infinite, written as null."""
+
+    metric: str
+    stable: float
+    candidate: float
+    relative: float | None
+    low: float | None
+    high: float | None
+    level: float = Field(description="1 - alpha of the interval")
+
+
+class Look(Kept):
+    """What was seen at one moment."""
+
+    at: datetime
+    users: tuple[int, int] = Field(description="Users in the sums: stable, candidate")
+    exposed: tuple[int, int]
+    ratio_p: float = Field(description="Smallest p-value of the arms' sizes so far, anytime-valid")
+    primary: Estimate
+    secondary: tuple[Estimate, ...] = ()
+    guardrails: tuple[Estimate, ...] = ()
+    variance_left: float = 1.0
+    outcome: Outcome
+
+
+class Entry(Kept):
+    """A line of the decision log."""
+
+    at: datetime
+    reason: str
+    message: str
+    warning: bool = False
+
+
+class State(Kept):
+    """Everything that is remembered. A new experiment has only `phase`, `since`, `salt`."""
+
+    phase: Phase = Phase.PENDING
+    since: datetime
+    salt: str
+    revision: int = Field(1, description="Of the assignment; rises with every change of what users get")
+    stage: int = Field(0, description="Place in the schedule's stages")
+    stage_since: datetime | None = None
+    exposed_since: datetime | None = Field(None, description="When users first met the candidate")
+    bundle_id: str | None = None
+    contract_digest: str | None = None
+    predictor_host: str | None = None
+    caps: dict[str, float] = Field(default_factory=dict)
+    ratio_log_evidence: float = 0.0
+    ratio_least_p: float = 1.0
+    looks: tuple[Look, ...] = Field((), description="The newest, thinned: what the report draws")
+    looked_at: datetime | None = None
+    spent_shares: tuple[float, ...] = Field(
+        (), description="Shares of information of the looks taken (group-sequential)"
+    )
+    without_data_since: datetime | None = None
+    outcome: Outcome = Outcome.PENDING
+    end: Phase | None = Field(None, description="The end that Stopping leads to")
+    reason: str = ""
+    message: str = ""
+    log: tuple[Entry, ...] = ()
