@@ -74,11 +74,25 @@ class Look(Kept):
     users: tuple[int, int] = Field(description="Users in the sums: stable, candidate")
     exposed: tuple[int, int]
     ratio_p: float = Field(description="Smallest p-value of the arms' sizes so far, anytime-valid")
+    share: float | None = Field(
+        None, description="Percent of users in the candidate at that moment: the report's stages"
+    )
     primary: Estimate
     secondary: tuple[Estimate, ...] = ()
     guardrails: tuple[Estimate, ...] = ()
     variance_left: float = 1.0
     outcome: Outcome
+
+
+class KeptReading(Kept):
+    """What an operational guardrail read last. `value` None: no data, which is no pass."""
+
+    name: str
+    at: datetime
+    value: float | None
+    limit: float
+    breached: bool = False
+    detail: str = ""
 
 
 class Entry(Kept):
@@ -111,6 +125,7 @@ class State(Kept):
     spent_shares: tuple[float, ...] = Field(
         (), description="Shares of information of the looks taken (group-sequential)"
     )
+    readings: tuple[KeptReading, ...] = Field((), description="The newest of each operational guardrail, in order")
     without_data_since: datetime | None = None
     outcome: Outcome = Outcome.PENDING
     end: Phase | None = Field(None, description="The end that Stopping leads to")
