@@ -15,18 +15,20 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
-from serving.cluster.errors import ClusterError
+from serving.cluster.errors import ClusterError, ConflictError, DeniedError, MissingError
 
 TIMEOUT_SECONDS = 20.0
+_KINDS = {401: DeniedError, 403: DeniedError, 404: MissingError, 409: ConflictError}
 _IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The APIs that Jobs need, and the namespace where one is not named."""
+    """The APIs that Jobs and Experiments need, and the namespace where one is not named."""
 
     batch: Any
     core: Any
+    custom: Any
     namespace: str
     host: str
 
@@ -36,7 +38,7 @@ class Cluster:
         try:
             yield
         except ApiException as error:
-            raise ClusterError(f"cannot {what}: {_told(error, kind, name)}") from error
+            raise _KINDS.get(error.status, ClusterError)(f"cannot {what}: {_told(error, kind, name)}") from error
         except HTTPError as error:
             raise ClusterError(
                 f"cannot {what}: the API server {self.host} does not answer ({_root(error)}); "
@@ -59,7 +61,8 @@ def connect(context: str | None = None, namespace: str | None = None) -> Cluster
             f"no way into a cluster: {error}; set KUBECONFIG to a kubeconfig file, or --context to one of its contexts"
         ) from error
     api = client.ApiClient(settings)
-    return Cluster(client.BatchV1Api(api), client.CoreV1Api(api), namespace or found, settings.host)
+    apis = (client.BatchV1Api(api), client.CoreV1Api(api), client.CustomObjectsApi(api))
+    return Cluster(*apis, namespace or found, settings.host)
 
 
 def _enter(settings: Any, context: str | None) -> str:
@@ -77,17 +80,35 @@ def _has_kubeconfig() -> bool:
     return any(Path(place).expanduser().exists() for place in config.KUBE_CONFIG_DEFAULT_LOCATION.split(os.pathsep))
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What is done about a refusal, by the kind of object."""
+
+    look: str
+    delete: str
+    none: str = ""
+
+
+_JOB = _Words("see `sightline job list`", "`sightline job cancel --delete`")
+_EXPERIMENT = _Words(
+    "see `sightline experiment status`",
+    "`kubectl delete experiment`: a running one gives its users stable first",
+    "the cluster does not know Experiments: install the chart with experiments.enabled, which brings their definition",
+)
+
+
 def _told(error: ApiException, kind: str, name: str) -> str:
     """What the API server said, and what can be done about it."""
     try:
         said = str(json.loads(error.body or "{}").get("message") or error.reason)
     except (ValueError, AttributeError):
         said = str(error.reason)
+    words = _EXPERIMENT if kind == "Experiment" else _JOB
     advice = {
         401: "log in again: the cluster does not accept these credentials",
         403: "ask whoever runs the cluster for a Role that allows it",
-        404: f"there is no {kind} {name!r} here: see `sightline job list`, and give --namespace" if name else "",
-        409: f"{kind} {name!r} exists already: give another name, or delete it first (`sightline job cancel --delete`)",
+        404: f"there is no {kind} {name!r} here: {words.look}, and give --namespace" if name else words.none,
+        409: f"{kind} {name!r} exists already: give another name, or delete it first ({words.delete})",
         422: "correct the manifest",
         429: "the API server is busy: try again",
     }.get(error.status, "see the API server's log" if (error.status or 0) >= 500 else "")
