@@ -2,24 +2,26 @@
 
 At look k the statistic is normal with independent increments of information. The bound of each look makes the
 chance of a first crossing there, under no effect, equal to what the spending function gives it; the chances come
-from the recursive integration of Armitage, McPherson and Rowe (JRSS A 1969), on a Gauss-Legendre grid.
+from the recursive integration of Armitage, McPherson and Rowe (JRSS A 1969), on Gauss-Legendre panels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import e, log, sqrt
+from math import ceil, e, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, roots_legendre
 
 Floats = npt.NDArray[np.float64]
 
-_NODES = 96
+_NODES, _WEIGHTS = (np.asarray(rule) for rule in roots_legendre(24))
+_LEAST_PANELS = 4
+_PANEL_STEPS = 10.0  # standard deviations of the next step that 24 nodes cover: sums are then good to 1e-10
 _WIDEST = 8.5  # standard normal quantile of 1e-17: a look that may spend nothing has this bound
 
 
@@ -76,42 +78,58 @@ def crossing_chance(looks: Sequence[Look], drift: float) -> float:
 
 
 class _Walk:
-    """The sub-density of the score (z times the square root of the information) among paths that crossed nothing."""
+    """The sub-density of the score (z times the square root of the information) among paths that crossed nothing.
+
+    It is kept as a function of the score, and put on a grid only when the next look is known: the closer that look,
+    the finer the grid has to be.
+    """
 
     def __init__(self, drift: float = 0.0) -> None:
         self._drift = drift
         self._share = 0.0
-        self._scores: Floats = np.zeros(1)
-        self._mass: Floats = np.ones(1)
+        self._limit = 0.0
+        self._density: Callable[[Floats], Floats] | None = None  # before the first look all mass is at score 0
 
     def step(self, share: float, alpha: float) -> float:
         """Find the bound whose chance of a first crossing here is `alpha`, and go on within it."""
-        if self._outside(share, _WIDEST) >= alpha:
+        scores, mass = self._grid(share)
+        if self._outside(share, _WIDEST, scores, mass) >= alpha:
             bound = _WIDEST
         else:
-            bound = float(brentq(lambda z: self._outside(share, z) - alpha, 0.0, _WIDEST, xtol=1e-10))
+            bound = float(brentq(lambda z: self._outside(share, z, scores, mass) - alpha, 0.0, _WIDEST, xtol=1e-10))
         self.cross(share, bound)
         return bound
 
     def cross(self, share: float, bound: float) -> float:
         """Chance of a first crossing of `bound` here; go on with the paths inside."""
-        outside = self._outside(share, bound)
-        limit = bound * sqrt(share)
-        nodes, weights = np.polynomial.legendre.leggauss(_NODES)  # type: ignore[no-untyped-call]
-        scores = nodes * limit
-        step = sqrt(share - self._share)
-        drift = self._drift * (share - self._share)
-        reach = (scores[:, None] - self._scores[None, :] - drift) / step
-        density = np.exp(-0.5 * reach**2) / (sqrt(2 * np.pi) * step)
-        self._mass = (density @ self._mass) * weights * limit
-        self._scores, self._share = scores, share
+        scores, mass = self._grid(share)
+        outside = self._outside(share, bound, scores, mass)
+        step, centre = sqrt(share - self._share), scores + self._drift * (share - self._share)
+
+        def density(at: Floats) -> Floats:
+            reach = (at[:, None] - centre[None, :]) / step
+            found: Floats = np.exp(-0.5 * reach**2) @ mass / (sqrt(2 * np.pi) * step)
+            return found
+
+        self._share, self._limit, self._density = share, bound * sqrt(share), density
         return outside
 
-    def _outside(self, share: float, bound: float) -> float:
+    def _grid(self, share: float) -> tuple[Floats, Floats]:
+        """Scores inside the last bound and the mass at each, close enough for a step to `share`."""
+        if self._density is None:
+            return np.zeros(1), np.ones(1)
+        step = sqrt(share - self._share)
+        panels = max(_LEAST_PANELS, ceil(2 * self._limit / (_PANEL_STEPS * step)))
+        edges = np.linspace(-self._limit, self._limit, panels + 1)
+        half = self._limit / panels
+        scores = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * _NODES[None, :]).ravel()
+        return scores, self._density(scores) * np.tile(_WEIGHTS, panels) * half
+
+    def _outside(self, share: float, bound: float, scores: Floats, mass: Floats) -> float:
         limit, step = bound * sqrt(share), sqrt(share - self._share)
-        centre = self._scores + self._drift * (share - self._share)
+        centre = scores + self._drift * (share - self._share)
         tails: Floats = ndtr((-limit - centre) / step) + ndtr((centre - limit) / step)
-        return float(tails @ self._mass)
+        return float(tails @ mass)
 
 
 def _check(shares: Sequence[float], alpha: float) -> None:
