@@ -67,7 +67,7 @@ class Cluster(Protocol):
     """The objects of the target: every method is idempotent, and raises RetryError or RefusedError."""
 
     def candidate(self) -> CandidateState:
-        """What runs of the candidate now."""
+        """What runs of the candidate now; ABSENT once nothing is left of it beside stable."""
         ...
 
     def deploy(self, bundle: VerifiedBundle) -> None:
@@ -79,11 +79,19 @@ class Cluster(Protocol):
         ...
 
     def remove(self) -> None:
-        """Remove the candidate's objects; those that are not there are no error."""
+        """Remove the candidate's objects; those that are not there, or that became stable's, are no error."""
         ...
 
     def promote(self) -> bool:
         """Do the next step of replacing stable by the candidate; True when nothing is left to do."""
+        ...
+
+    def stable(self) -> str | None:
+        """What stable is to serve, as a text that differs between two bundles; None where it cannot be told."""
+        ...
+
+    def rival(self) -> str | None:
+        """Another experiment on the same model that began before this one and has not ended."""
         ...
 
     def promotion_hint(self) -> str:

@@ -57,6 +57,7 @@ class Candidate(Part):
 
     bundle: str = Field(min_length=1, description="The bundle: an entry of a model store, s3://bucket/models/ranker/7")
     replicas: int = Field(default=1, ge=1, le=100, description="Pods of the candidate's Triton")
+    start_limit: Duration = Field(default="30m", description="Time to become ready; rejected after that")
 
 
 class Stage(Part):
@@ -195,7 +196,9 @@ class Analysis(Part):
         default=0.001, description="Chance to call the arms' sizes wrong where they are right"
     )
     no_data_limit: Duration = Field(
-        default="30m", description="Guardrails may be without data so long; then users go back"
+        default="30m",
+        description="Guardrails and metrics may be without data, or the candidate not ready, so long; "
+        "then users go back",
     )
 
     @model_validator(mode="after")

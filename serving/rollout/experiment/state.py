@@ -8,6 +8,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from serving.rollout.experiment.spec import ExperimentSpec
+
 
 class Kept(BaseModel):
     """Base: closed, frozen, in camelCase outside."""
@@ -59,12 +61,13 @@ class Estimate(Kept):
     """A metric at a look: candidate over stable, minus 1. `low` and `high` may be infinite, written as null."""
 
     metric: str
-    stable: float
-    candidate: float
+    stable: float | None = Field(description="Its value in that arm; null while it cannot be computed")
+    candidate: float | None
     relative: float | None
     low: float | None
     high: float | None
-    level: float = Field(description="1 - alpha of the interval")
+    level: float = Field(description="1 - alpha of the interval; of each bound, for a guardrail")
+    because: str = Field("", description="Why there is no interval, or what is odd about it")
 
 
 class Look(Kept):
@@ -82,6 +85,13 @@ class Look(Kept):
     guardrails: tuple[Estimate, ...] = ()
     variance_left: float = 1.0
     outcome: Outcome
+    because: str = Field("", description="What the outcome rests on, or what it waits for")
+    breached: tuple[str, ...] = Field((), description="Metric guardrails that are worse than their margin")
+    triggered: Estimate | None = Field(
+        None, description="The primary metric among users who were ranked captioned items; never decides"
+    )
+    information: float | None = Field(None, description="Share of the planned users, if this was a planned look")
+    quality: dict[str, int] = Field(default_factory=dict, description="Events set aside: duplicates, late, ...")
 
 
 class KeptReading(Kept):
@@ -104,6 +114,14 @@ class Entry(Kept):
     warning: bool = False
 
 
+class Lapse(Kept):
+    """A condition that lasts: `seconds` are those that were watched, `steps` how often it was seen."""
+
+    since: datetime
+    seconds: float = 0.0
+    steps: int = 1
+
+
 class State(Kept):
     """Everything that is remembered. A new experiment has only `phase`, `since`, `salt`."""
 
@@ -118,7 +136,6 @@ class State(Kept):
     contract_digest: str | None = None
     predictor_host: str | None = None
     caps: dict[str, float] = Field(default_factory=dict)
-    ratio_log_evidence: float = 0.0
     ratio_least_p: float = 1.0
     looks: tuple[Look, ...] = Field((), description="The newest, thinned: what the report draws")
     looked_at: datetime | None = None
@@ -126,7 +143,22 @@ class State(Kept):
         (), description="Shares of information of the looks taken (group-sequential)"
     )
     readings: tuple[KeptReading, ...] = Field((), description="The newest of each operational guardrail, in order")
-    without_data_since: datetime | None = None
+    stepped_at: datetime | None = Field(None, description="The newest step")
+    watched: float = Field(0.0, description="Seconds that users met the candidate while everything could be read")
+    stage_watched: float = Field(0.0, description="Those of them in the running stage, or in the shadow")
+    stage_exposed: tuple[int, int] = Field((0, 0), description="Users exposed when the stage began")
+    stage_looked: bool = Field(False, description="Whether this stage has had a look")
+    starting: Lapse | None = Field(None, description="Waiting for the candidate's pods")
+    blind: Lapse | None = Field(None, description="Without guardrails or evidence")
+    lost: Lapse | None = Field(None, description="The candidate is not ready while users are on it")
+    warmed: bool = False
+    drained: bool = Field(False, description="Users have left the candidate: it may be removed")
+    promotion_begun: bool = Field(False, description="Stable is being replaced: there is no way back")
+    started: ExperimentSpec | None = Field(None, description="The spec that the experiment began with")
+    stable_identity: str | None = Field(None, description="What stable served when users first met the candidate")
+    paused: bool = False
+    change_refused: str = Field("", description="What was edited in the spec and is not followed")
+    refusal: str = Field("", description="What the cluster refused for good")
     outcome: Outcome = Outcome.PENDING
     end: Phase | None = Field(None, description="The end that Stopping leads to")
     reason: str = ""
