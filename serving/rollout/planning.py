@@ -258,7 +258,7 @@ def _costs(reach: Reach, ramp: Ramp, lanes: Lanes, window_days: float) -> Costs:
 def _assumptions(reach: Reach, days: int, window_days: float, reading: Reading) -> tuple[str, ...]:
     said = [
         "Users of later days are like those of earlier ones: in truth those who come late come seldom, and count less.",
-        f"Users count {window_days:g} days (the attribution window) after their first visit in the experiment, and only once.",
+        f"A user counts once, {window_days:g} days (the attribution window) after the first visit in the experiment.",
         "Looks are daily here; hourly looks find the same effects a little earlier.",
         "Intervals are asymptotic: with heavy tails below some thousand users per arm they hold only roughly.",
     ]
