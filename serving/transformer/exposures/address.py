@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-import httpx
-
 from models.items import ItemStoreError
 from serving.items.redis_link import RedisAddress
 from serving.transformer.exposures.sink import ExposureError
@@ -52,6 +50,7 @@ def parse(uri: str) -> Address:
     """Read an address, without looking whether anything is there. Raises ExposureError."""
     try:
         parts = urlsplit(uri)
+        port = parts.port
         query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     except ValueError as cause:
         raise ExposureError(f"exposures {uri}: {cause}; {_FORM}") from cause
@@ -65,8 +64,8 @@ def parse(uri: str) -> Address:
             return _folder(uri, parts, query)
         case "redis" | "rediss":
             return _stream(uri, parts, query)
-        case "http" | "https" if parts.hostname and not parts.fragment:
-            return _collector(uri)
+        case "http" | "https" if parts.hostname and port != 0 and not parts.fragment:
+            return CollectorAddress(uri)
     raise ExposureError(f"exposures {uri}: cannot be read as an address; {_FORM}")
 
 
@@ -90,13 +89,6 @@ def _stream(uri: str, parts: SplitResult, query: dict[str, str]) -> StreamAddres
     except ItemStoreError as cause:
         raise ExposureError(f"exposures {uri}: cannot be read as an address; {_FORM}") from cause
     return StreamAddress(redis, query["stream"], _number(uri, query, "maxlen", STREAM_ENTRIES, 1))
-
-
-def _collector(uri: str) -> CollectorAddress:
-    try:
-        return CollectorAddress(str(httpx.URL(uri)))
-    except httpx.InvalidURL as cause:
-        raise ExposureError(f"exposures {uri}: {cause}; {_FORM}") from cause
 
 
 def _refuse_unknown(uri: str, query: dict[str, str], known: set[str]) -> None:

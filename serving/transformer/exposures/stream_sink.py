@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import redis
+
 from models.items import ItemStoreError
 from serving.items.redis_link import RedisAddress, RedisLink
 from serving.transformer.exposures.sink import Line, SinkError
@@ -40,7 +42,9 @@ class StreamSink:
                     pipeline.xadd(
                         self._stream, {"id": line.id, "event": line.body}, maxlen=self._maxlen, approximate=True
                     )
-                pipeline.execute()
+                for answer in pipeline.execute(raise_on_error=False):  # with it, the message would hold the event
+                    if isinstance(answer, redis.RedisError):
+                        raise answer
         except ItemStoreError as cause:
             raise SinkError(f"exposures cannot be added to stream {self._stream!r}: {cause}") from cause
 
