@@ -10,12 +10,14 @@ from serving.rollout.experiment.evidence import Reading
 from serving.rollout.experiment.ports import CandidateState, Readiness, VerifiedBundle
 from serving.rollout.experiment.state import Look
 
+_ABSENT = CandidateState(Readiness.ABSENT)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """One observation. What was not asked for, as the phase does not need it, has its default."""
 
-    candidate: CandidateState = CandidateState(Readiness.ABSENT)
+    candidate: CandidateState = _ABSENT
     published: Assignment | None = None
     """The assignment as transformers see it."""
     stable: str | None = None

@@ -67,7 +67,7 @@ class Estimate(Kept):
     low: float | None
     high: float | None
     level: float = Field(description="1 - alpha of the interval; of each bound, for a guardrail")
-    because: str = Field("", description="Why there is no interval, or what is odd about it")
+    because: str = Field(default="", description="Why there is no interval, or what is odd about it")
 
 
 class Look(Kept):
@@ -78,19 +78,21 @@ class Look(Kept):
     exposed: tuple[int, int]
     ratio_p: float = Field(description="Smallest p-value of the arms' sizes so far, anytime-valid")
     share: float | None = Field(
-        None, description="Percent of users in the candidate at that moment: the report's stages"
+        default=None, description="Percent of users in the candidate at that moment: the report's stages"
     )
     primary: Estimate
     secondary: tuple[Estimate, ...] = ()
     guardrails: tuple[Estimate, ...] = ()
     variance_left: float = 1.0
     outcome: Outcome
-    because: str = Field("", description="What the outcome rests on, or what it waits for")
-    breached: tuple[str, ...] = Field((), description="Metric guardrails that are worse than their margin")
+    because: str = Field(default="", description="What the outcome rests on, or what it waits for")
+    breached: tuple[str, ...] = Field(default=(), description="Metric guardrails that are worse than their margin")
     triggered: Estimate | None = Field(
-        None, description="The primary metric among users who were ranked captioned items; never decides"
+        default=None, description="The primary metric among users who were ranked captioned items; never decides"
     )
-    information: float | None = Field(None, description="Share of the planned users, if this was a planned look")
+    information: float | None = Field(
+        default=None, description="Share of the planned users, if this was a planned look"
+    )
     quality: dict[str, int] = Field(default_factory=dict, description="Events set aside: duplicates, late, ...")
 
 
@@ -128,39 +130,45 @@ class State(Kept):
     phase: Phase = Phase.PENDING
     since: datetime
     salt: str
-    revision: int = Field(1, description="Of the assignment; rises with every change of what users get")
-    stage: int = Field(0, description="Place in the schedule's stages")
+    revision: int = Field(default=1, description="Of the assignment; rises with every change of what users get")
+    stage: int = Field(default=0, description="Place in the schedule's stages")
     stage_since: datetime | None = None
-    exposed_since: datetime | None = Field(None, description="When users first met the candidate")
+    exposed_since: datetime | None = Field(default=None, description="When users first met the candidate")
     bundle_id: str | None = None
     contract_digest: str | None = None
     predictor_host: str | None = None
     caps: dict[str, float] = Field(default_factory=dict)
     ratio_least_p: float = 1.0
-    looks: tuple[Look, ...] = Field((), description="The newest, thinned: what the report draws")
+    looks: tuple[Look, ...] = Field(default=(), description="The newest, thinned: what the report draws")
     looked_at: datetime | None = None
     spent_shares: tuple[float, ...] = Field(
-        (), description="Shares of information of the looks taken (group-sequential)"
+        default=(), description="Shares of information of the looks taken (group-sequential)"
     )
-    readings: tuple[KeptReading, ...] = Field((), description="The newest of each operational guardrail, in order")
-    stepped_at: datetime | None = Field(None, description="The newest step")
-    watched: float = Field(0.0, description="Seconds that users met the candidate while everything could be read")
-    stage_watched: float = Field(0.0, description="Those of them in the running stage, or in the shadow")
-    stage_exposed: tuple[int, int] = Field((0, 0), description="Users exposed when the stage began")
-    stage_looked: bool = Field(False, description="Whether this stage has had a look")
-    starting: Lapse | None = Field(None, description="Waiting for the candidate's pods")
-    blind: Lapse | None = Field(None, description="Without guardrails or evidence")
-    lost: Lapse | None = Field(None, description="The candidate is not ready while users are on it")
+    readings: tuple[KeptReading, ...] = Field(
+        default=(), description="The newest of each operational guardrail, in order"
+    )
+    stepped_at: datetime | None = Field(default=None, description="The newest step")
+    watched: float = Field(
+        default=0.0, description="Seconds that users met the candidate while everything could be read"
+    )
+    stage_watched: float = Field(default=0.0, description="Those of them in the running stage, or in the shadow")
+    stage_exposed: tuple[int, int] = Field(default=(0, 0), description="Users exposed when the stage began")
+    stage_looked: bool = Field(default=False, description="Whether this stage has had a look")
+    starting: Lapse | None = Field(default=None, description="Waiting for the candidate's pods")
+    blind: Lapse | None = Field(default=None, description="Without guardrails or evidence")
+    lost: Lapse | None = Field(default=None, description="The candidate is not ready while users are on it")
     warmed: bool = False
-    drained: bool = Field(False, description="Users have left the candidate: it may be removed")
-    promotion_begun: bool = Field(False, description="Stable is being replaced: there is no way back")
-    started: ExperimentSpec | None = Field(None, description="The spec that the experiment began with")
-    stable_identity: str | None = Field(None, description="What stable served when users first met the candidate")
+    drained: bool = Field(default=False, description="Users have left the candidate: it may be removed")
+    promotion_begun: bool = Field(default=False, description="Stable is being replaced: there is no way back")
+    started: ExperimentSpec | None = Field(default=None, description="The spec that the experiment began with")
+    stable_identity: str | None = Field(
+        default=None, description="What stable served when users first met the candidate"
+    )
     paused: bool = False
-    change_refused: str = Field("", description="What was edited in the spec and is not followed")
-    refusal: str = Field("", description="What the cluster refused for good")
+    change_refused: str = Field(default="", description="What was edited in the spec and is not followed")
+    refusal: str = Field(default="", description="What the cluster refused for good")
     outcome: Outcome = Outcome.PENDING
-    end: Phase | None = Field(None, description="The end that Stopping leads to")
+    end: Phase | None = Field(default=None, description="The end that Stopping leads to")
     reason: str = ""
     message: str = ""
     log: tuple[Entry, ...] = ()
