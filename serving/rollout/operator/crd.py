@@ -1,6 +1,6 @@
 """The CustomResourceDefinition of Experiments, made from the classes that read them.
 
-    python -m serving.rollout.operator.crd charts/sightline/files/experiments-crd.yaml
+python -m serving.rollout.operator.crd charts/sightline/files/experiments-crd.yaml
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Validation rules of Experiments in CEL: what the API server refuses beyond types, bounds and patterns.
 
-Each is a field's path below the object and the rules there. `self` is the value, `oldSelf` what it was before an update.
+Each is a field's path below the object and the rules there: `self` is the value, `oldSelf` the one before an update.
 """
 
 from __future__ import annotations

@@ -1,0 +1,276 @@
+"""A ranker that KServe runs: the candidate is an entry of `spec.canary` with no traffic of its own.
+
+KServe makes each entry a Deployment `<service>-<entry>-predictor`, whose pods have the label `app: isvc.<that name>`.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import httpx
+
+from serving.rollout.experiment.ports import CandidateState, Readiness, RefusedError, RetryError, VerifiedBundle
+from serving.rollout.kubernetes.api import DEPLOYMENT, INFERENCE_SERVICE, POD, SERVICE, Api, Object
+from serving.rollout.kubernetes.deployment import helm_hint
+from serving.rollout.kubernetes.fetching import fetched, with_argument, with_bundle
+from serving.rollout.kubernetes.objects import (
+    BUNDLE_ID,
+    GRPC_PORT,
+    LABEL,
+    UID,
+    Owner,
+    changes,
+    checked_name,
+    headless_service,
+    labels_of,
+)
+from serving.rollout.kubernetes.rivals import rival
+from serving.rollout.kubernetes.rollouts import candidate_state, rollout
+from serving.rollout.kubernetes.warming import warm
+
+PROMOTED = "sightline.dev/promoted-for"
+"""Label of a headless Service that a promotion left to stable: the InferenceService's name."""
+_SCALING = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "scaleMetricType", "autoScaling")
+_HOST = "--predictor_host="
+
+
+class InferenceServiceTarget:
+    """`Cluster` for kind InferenceService. Nothing is kept between calls: each looks at what is there."""
+
+    def __init__(
+        self,
+        api: Api,
+        http: httpx.Client,
+        *,
+        owner: Owner,
+        service: str,
+        model: str,
+        bundle: str,
+        replicas: int,
+        store_secret: str = "",
+    ) -> None:
+        self._api, self._http, self._owner = api, http, owner
+        self._service, self._model = service, model
+        self._bundle, self._replicas, self._secret = bundle, replicas, store_secret
+        self._name = f"{service}-{owner.name}"
+        self._deployment = f"{self._name}-predictor"
+        self._host = f"{self._name}.{owner.namespace}:{GRPC_PORT}"
+
+    def candidate(self) -> CandidateState:
+        """By KServe's Deployment for the entry; ABSENT too once it has become stable, transformers included."""
+        found = self._found()
+        if self._entry(found) is None and (not self._is_stable(found) or self._is_all_done(found)):
+            left = None if self._is_stable(found) else self._own_service()
+            return CandidateState(Readiness.STARTING if left else Readiness.ABSENT)
+        if self._own_service() is None:
+            return CandidateState(Readiness.STARTING, "", f"Service {self._name} is missing")
+        deployment = self._api.get(DEPLOYMENT, self._owner.namespace, self._deployment)
+        if deployment is None:
+            return CandidateState(Readiness.STARTING, "", f"KServe has not made Deployment {self._deployment}")
+        return candidate_state(deployment, self._host, self._pods())
+
+    def deploy(self, bundle: VerifiedBundle) -> None:
+        """The canary entry, and a headless Service for its pods."""
+        found = self._found()
+        if self._is_stable(found):
+            return
+        if self._own_service() is None:
+            selector = {"app": f"isvc.{self._deployment}"}
+            own = {key: value for key, value in labels_of(found).items() if key.startswith("app.kubernetes.io/")}
+            made = headless_service(checked_name(self._name), self._owner, selector, own)
+            self._api.create(SERVICE, self._owner.namespace, made)
+        entry = self._entry(found)
+        if entry is None or entry["predictor"]["annotations"].get(BUNDLE_ID) != bundle.bundle_id:
+            entry = {"trafficPercent": 0, "predictor": self._clone(found["spec"]["predictor"], bundle)}
+        entry = {**entry, "predictor": {**entry["predictor"], "minReplicas": self._replicas}}
+        self._change(found, {**found["spec"], "canary": [*self._others(found), entry]})
+
+    def warm(self) -> None:
+        """Inferences of zeros to every pod."""
+        entry = self._entry(self._found())
+        if entry is None:
+            raise RetryError(f"InferenceService {self._service} has no canary {self._owner.name} to be warmed")
+        bundle_id = entry["predictor"]["annotations"][BUNDLE_ID]
+        warm(self._http, self._pods(), model=self._model, bundle_id=bundle_id)
+
+    def remove(self) -> None:
+        """Take the entry out, delete the Service; what has become stable stays."""
+        found = self._api.get(INFERENCE_SERVICE, self._owner.namespace, self._service)
+        if found is not None:
+            if self._entry(found) is not None:
+                spec = {key: value for key, value in found["spec"].items() if key != "canary"}
+                others = self._others(found)
+                self._change(found, {**spec, "canary": others} if others else spec)
+            if self._is_stable(found):
+                return
+        if (service := self._own_service()) is not None:
+            self._api.delete(SERVICE, self._owner.namespace, self._name, uid=service["metadata"]["uid"])
+
+    def promote(self) -> bool:
+        """The Service is left to stable, the candidate becomes the predictor, the transformer follows."""
+        found = self._found()
+        if not self._is_stable(found):
+            self._leave_service()
+            self._make_stable(found)
+            return False
+        if not self._is_rolled_out(self._deployment):
+            return False
+        transformer = found["spec"].get("transformer")
+        if transformer is not None and (wanted := self._following(transformer)) != transformer:
+            self._change(found, {**found["spec"], "transformer": wanted})
+            return False
+        if not self._is_all_done(found):
+            return False
+        self._drop_earlier_services()
+        return True
+
+    def stable(self) -> str | None:
+        """The predictor's storageUri, or what its pods fetch."""
+        predictor = self._found()["spec"]["predictor"]
+        return str(predictor["model"].get("storageUri") or fetched(predictor) or "") or None
+
+    def rival(self) -> str | None:
+        """An earlier experiment of the namespace on the same model."""
+        return rival(self._api, self._owner, self._model)
+
+    def promotion_hint(self) -> str:
+        """With helm, since values that name the old bundle would bring it back."""
+        release = labels_of(self._found()).get("app.kubernetes.io/instance", "RELEASE")
+        return helm_hint(release, self._owner.namespace, self._bundle)
+
+    def _found(self) -> Object:
+        found = self._api.get(INFERENCE_SERVICE, self._owner.namespace, self._service)
+        if found is None:
+            raise RefusedError(
+                f"spec.target.name is {self._service}, and namespace {self._owner.namespace} has no InferenceService "
+                "of that name; see `kubectl get inferenceservices`"
+            )
+        return found
+
+    def _entry(self, found: Object) -> Object | None:
+        """The experiment's canary entry. Raises RefusedError when another one has its name."""
+        for each in found["spec"].get("canary") or ():
+            if each["predictor"].get("name") == self._owner.name:
+                if (each["predictor"].get("annotations") or {}).get(UID) != self._owner.uid:
+                    raise RefusedError(
+                        f"InferenceService {self._service} has a canary {self._owner.name} already that is not of this "
+                        "experiment: give the experiment another name, or take the entry out"
+                    )
+                entry: Object = each
+                return entry
+        return None
+
+    def _others(self, found: Object) -> list[Object]:
+        entries = found["spec"].get("canary") or []
+        return [each for each in entries if each["predictor"].get("name") != self._owner.name]
+
+    def _is_stable(self, found: Object) -> bool:
+        predictor = found["spec"]["predictor"]
+        return (
+            predictor.get("name") == self._owner.name
+            and (predictor.get("annotations") or {}).get(UID) == self._owner.uid
+        )
+
+    def _own_service(self) -> Object | None:
+        found = self._api.get(SERVICE, self._owner.namespace, self._name)
+        if found is not None:
+            self._owner.require(SERVICE, found)
+        return found
+
+    def _pods(self) -> list[Object]:
+        return self._api.list(POD, self._owner.namespace, f"app=isvc.{self._deployment}")
+
+    def _change(self, found: Object, spec: Object) -> None:
+        if patch := changes(found["spec"], spec):
+            version = found["metadata"]["resourceVersion"]
+            self._api.patch(INFERENCE_SERVICE, self._owner.namespace, self._service, {"spec": patch}, version=version)
+
+    def _clone(self, stable: Object, bundle: VerifiedBundle) -> Object:
+        """The stable predictor with the candidate's bundle: a fixed number of pods, as canaries have."""
+        if any(each.get("name") == "transformer-container" for each in stable.get("containers") or ()):
+            raise RefusedError(
+                f"InferenceService {self._service} has its transformer in the predictor's pods, which can ask only the "
+                "Triton beside it; set ranker.inferenceService.transformer=separate"
+            )
+        if (least := int(stable.get("minReplicas", 1))) < self._replicas:
+            raise RefusedError(
+                f"spec.candidate.replicas is {self._replicas}, and the predictor's minReplicas {least}; KServe takes "
+                "no canary with more pods than the predictor: give at most as many"
+            )
+        made = {key: copy.deepcopy(value) for key, value in stable.items() if key not in _SCALING}
+        made.pop("canaryTrafficPercent", None)
+        if made["model"].get("storageUri"):
+            made["model"]["storageUri"] = f"{self._bundle.rstrip('/')}/repository"
+        else:
+            where = f"InferenceService {self._owner.namespace}/{self._service}"
+            made = with_bundle(self._fetching(made), self._bundle, image="", secret="", where=where)
+        made["name"] = self._owner.name
+        made["labels"] = {**(made.get("labels") or {}), LABEL: self._owner.name}
+        marks = {UID: self._owner.uid, BUNDLE_ID: bundle.bundle_id}
+        return {**made, "annotations": {**(made.get("annotations") or {}), **marks}}
+
+    def _fetching(self, predictor: Object) -> Object:
+        if fetched(predictor) is None:
+            raise RefusedError(
+                f"InferenceService {self._service} serves the bundle in its image, which its ServingRuntime names; "
+                "serve one of a model store first (model.source=store)"
+            )
+        return predictor
+
+    def _make_stable(self, found: Object) -> None:
+        """One patch: the entry's predictor is the predictor, with stable's numbers of pods; the entry is gone."""
+        entry = self._entry(found)
+        if entry is None:
+            raise RetryError(f"InferenceService {self._service} has no canary {self._owner.name} to be promoted")
+        scaling = {key: value for key, value in found["spec"]["predictor"].items() if key in _SCALING}
+        candidate = {key: value for key, value in entry["predictor"].items() if key not in _SCALING}
+        spec = {key: value for key, value in found["spec"].items() if key != "canary"}
+        spec["predictor"] = candidate | scaling
+        others = self._others(found)
+        self._change(found, {**spec, "canary": others} if others else spec)
+
+    def _following(self, transformer: Object) -> Object:
+        """The transformer with the candidate's bundle and its Triton."""
+        main = transformer["containers"][0]
+        where = f"InferenceService {self._owner.namespace}/{self._service}"
+        made = with_bundle(transformer, self._bundle, image=main.get("image", ""), secret=self._secret, where=where)
+        with_argument(made["containers"][0], _HOST, self._host)
+        return made
+
+    def _is_all_done(self, found: Object) -> bool:
+        """The transformer's pods, all of them, serve the candidate's bundle and ask its Triton."""
+        transformer = found["spec"].get("transformer")
+        if transformer is None:
+            return True
+        name = f"{self._service}-transformer"
+        deployment = self._api.get(DEPLOYMENT, self._owner.namespace, name)
+        if self._following(transformer) != transformer or deployment is None:
+            return False
+        pod = deployment["spec"]["template"]["spec"]
+        if fetched(pod) != self._bundle or _HOST + self._host not in pod["containers"][0].get("args", ()):
+            return False  # KServe has not handed the change on yet
+        return self._is_rolled_out(name)
+
+    def _is_rolled_out(self, name: str) -> bool:
+        deployment = self._api.get(DEPLOYMENT, self._owner.namespace, name)
+        if deployment is None:
+            return False
+        state = rollout(deployment)
+        if state.stuck:
+            raise RetryError(f"the promotion waits, all users are on the candidate: {state.message}")
+        return state.done
+
+    def _leave_service(self) -> None:
+        """From now on it is not deleted with the experiment."""
+        service = self._own_service()
+        if service is None or PROMOTED in labels_of(service):
+            return
+        kept = {"labels": {PROMOTED: self._service}, "ownerReferences": None}
+        version = service["metadata"]["resourceVersion"]
+        self._api.patch(SERVICE, self._owner.namespace, self._name, {"metadata": kept}, version=version)
+
+    def _drop_earlier_services(self) -> None:
+        for each in self._api.list(SERVICE, self._owner.namespace, f"{PROMOTED}={self._service}"):
+            if not self._owner.owns(each):
+                name, uid = each["metadata"]["name"], each["metadata"]["uid"]
+                self._api.delete(SERVICE, self._owner.namespace, name, uid=uid)

@@ -1,0 +1,104 @@
+"""The first inferences of a candidate: memory is allocated and kernels are chosen before a user waits for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from serving.rollout.experiment.ports import RefusedError, RetryError
+from serving.rollout.kubernetes.api import Object
+
+BATCHES = (1, 16, 128, 512)
+"""Candidates of a request."""
+_TIMEOUT_SECONDS = 30.0
+_HTTP_NAMES = ("triton-http", "http")
+_HTTP_PORT = 8080
+
+
+def warm(client: httpx.Client, pods: Sequence[Object], *, model: str, bundle_id: str) -> None:
+    """Send every ready pod inferences of zeros in several sizes over V2 JSON, and look at what comes back.
+
+    Zero is a bucket of every feature (0 is padding) and a value of every dense one: the shapes are what counts.
+
+    Raises:
+        RetryError: no pod is ready, or one does not answer as it should.
+        RefusedError: it serves another bundle than was verified, or its scores are not finite.
+    """
+    ready = [pod for pod in pods if _is_ready(pod)]
+    if not ready:
+        raise RetryError(f"none of the candidate's {len(pods)} pods is ready to be warmed")
+    for pod in ready:
+        _warm_pod(client, f"{_address(pod)}/v2/models/{quote(model, safe='')}", pod["metadata"]["name"], bundle_id)
+
+
+def _warm_pod(client: httpx.Client, url: str, pod: str, bundle_id: str) -> None:
+    config = _answer(client, "GET", f"{url}/config", pod)
+    served = (config.get("parameters") or {}).get("bundle", {}).get("string_value")
+    if served != bundle_id:
+        raise RefusedError(
+            f"pod {pod} serves bundle {served}, and {bundle_id} was verified: was the entry changed in between?"
+        )
+    inputs = _answer(client, "GET", url, pod).get("inputs") or []
+    longest = int(config.get("max_batch_size") or 0)
+    for batch in sorted({min(size, longest) for size in BATCHES}) if longest else [0]:
+        body = {"inputs": [_zeros(tensor, batch) for tensor in inputs]}
+        _check_scores(_answer(client, "POST", f"{url}/infer", pod, body), pod, batch)
+
+
+def _zeros(tensor: dict[str, Any], batch: int) -> dict[str, Any]:
+    """A tensor of the metadata, filled. A dimension of -1 is the batch when it is the first, and 1 elsewhere."""
+    shape = [int(size) for size in tensor["shape"]]
+    fixed = [size if size >= 0 else (batch or 1) if at == 0 else 1 for at, size in enumerate(shape)]
+    value = "" if tensor["datatype"] == "BYTES" else False if tensor["datatype"] == "BOOL" else 0
+    return {
+        "name": tensor["name"],
+        "datatype": tensor["datatype"],
+        "shape": fixed,
+        "data": [value] * math.prod(fixed),
+    }
+
+
+def _check_scores(answer: Object, pod: str, batch: int) -> None:
+    outputs = answer.get("outputs") or []
+    numbers = [value for output in outputs for value in output.get("data") or ()]
+    if len(numbers) < max(batch, 1):
+        raise RetryError(f"pod {pod} gave {len(numbers)} scores for {batch} candidates of zeros")
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+        raise RefusedError(f"pod {pod} gave scores that are not finite for {batch} candidates of zeros")
+
+
+def _answer(client: httpx.Client, method: str, url: str, pod: str, body: Any = None) -> Object:
+    try:
+        answer = client.request(method, url, json=body, timeout=_TIMEOUT_SECONDS)
+    except httpx.HTTPError as error:
+        raise RetryError(f"pod {pod} does not answer at {url}: {error!r}") from error
+    if answer.status_code != 200:
+        raise RetryError(f"pod {pod} answered HTTP {answer.status_code} at {url}: {answer.text[:200]}")
+    try:
+        found = answer.json()
+    except ValueError as error:
+        raise RetryError(f"pod {pod} answered with no JSON at {url}: {answer.text[:80]!r}") from error
+    if not isinstance(found, dict):
+        raise RetryError(f"pod {pod} answered with no object at {url}: {answer.text[:80]!r}")
+    return found
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    ready = any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"] and bool(pod["status"].get("podIP"))
+
+
+def _address(pod: Object) -> str:
+    ports = {
+        port.get("name"): int(port["containerPort"])
+        for container in pod["spec"]["containers"]
+        for port in container.get("ports") or ()
+    }
+    port = next((ports[name] for name in _HTTP_NAMES if name in ports), _HTTP_PORT)
+    address = pod["status"]["podIP"]
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
