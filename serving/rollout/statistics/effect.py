@@ -54,8 +54,9 @@ class Effect:
 
     Attributes:
         absolute, absolute_se: difference of the values and its standard error.
-        relative, relative_se: (candidate / stable) - 1 and its standard error by the delta method; NaN where stable
-            is 0.
+        relative, relative_se: (candidate - stable) / |stable| and its standard error by the delta method, so that
+            more is positive also where values are negative; NaN where stable is 0. It holds where stable is several
+            of its standard errors away from 0.
         variance_left: share of the variance that CUPED left, 1 without a covariate.
     """
 
@@ -166,4 +167,4 @@ def _relative(stable: ArmValue, candidate: ArmValue) -> tuple[float, float]:
         return float("nan"), float("nan")
     quotient = candidate.value / stable.value
     variance = (candidate.variance + quotient**2 * stable.variance) / stable.value**2
-    return quotient - 1, float(np.sqrt(variance))
+    return (candidate.value - stable.value) / abs(stable.value), float(np.sqrt(variance))

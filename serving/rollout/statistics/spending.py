@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from math import ceil, e, log, sqrt
 
 import numpy as np
@@ -60,12 +61,21 @@ def bounds(shares: Sequence[float], *, alpha: float, spending: Spending) -> tupl
         SpendingError: shares that do not increase within (0, 1], or alpha outside (0, 1).
     """
     _check(shares, alpha)
-    walk, looks, before = _Walk(), [], 0.0
-    for share in shares:
-        spent = spending.spent(alpha, min(share, 1.0))
-        bound = walk.step(share, max(spent - before, 0.0))
-        looks.append(Look(share, bound, spent))
-        before = spent
+    return bounds_that_spend(shares, [spending.spent(alpha, min(share, 1.0)) for share in shares])
+
+
+def bounds_that_spend(shares: Sequence[float], spent: Sequence[float]) -> tuple[Look, ...]:
+    """Bounds for a spending of one's own: `spent[k]` is the two-sided alpha used up to the look at `shares[k]`.
+
+    Raises:
+        SpendingError: shares that do not increase within (0, 1], spending that falls, or ends outside (0, 1).
+    """
+    if len(spent) != len(shares) or not spent or any(b < a for a, b in pairwise([0.0, *spent])):
+        raise SpendingError(f"alpha spent is {list(spent)} at {len(shares)} looks; expected one each that never falls")
+    _check(shares, spent[-1])
+    walk, looks = _Walk(), []
+    for share, before, after in zip(shares, [0.0, *spent], spent, strict=False):
+        looks.append(Look(share, walk.step(share, after - before), after))
     return tuple(looks)
 
 
