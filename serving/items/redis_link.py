@@ -17,6 +17,7 @@ from models.items import ItemStoreError
 
 USERNAME, PASSWORD, CA_FILE = "SIGHTLINE_STORE_USERNAME", "SIGHTLINE_STORE_PASSWORD", "SIGHTLINE_STORE_CA_FILE"
 DEFAULT_PREFIX = "sightline:"
+WHAT = "item store"
 _FORM = "expected redis://host:port/number or rediss://host:port/number, with ?prefix=name: if it shares the database"
 
 
@@ -31,22 +32,22 @@ class RedisAddress:
     prefix: str
 
     @classmethod
-    def parse(cls, uri: str) -> RedisAddress:
-        """Read redis://host:port/number or rediss://…. Raises `ItemStoreError` for anything else."""
+    def parse(cls, uri: str, what: str = WHAT) -> RedisAddress:
+        """Read redis://host:port/number or rediss://…. Raises `ItemStoreError` for anything else, naming `what`."""
         parts = urlsplit(uri)
         if parts.username is not None or parts.password is not None:
             raise ItemStoreError(
-                f"item store {parts.scheme}://…@{parts.hostname}: user and password do not belong into the address, "
+                f"{what} {parts.scheme}://…@{parts.hostname}: user and password do not belong into the address, "
                 f"which is logged; set {PASSWORD} and, if there is one, {USERNAME}"
             )
         try:
             port, query = parts.port, parse_qs(parts.query, strict_parsing=bool(parts.query))
             database = int(parts.path.strip("/") or 0)
         except ValueError as cause:
-            raise ItemStoreError(f"item store {uri}: {cause}; {_FORM}") from cause
+            raise ItemStoreError(f"{what} {uri}: {cause}; {_FORM}") from cause
         unknown = sorted(set(query) - {"prefix"})
         if parts.scheme not in ("redis", "rediss") or not parts.hostname or database < 0 or unknown or parts.fragment:
-            raise ItemStoreError(f"item store {uri}: cannot be read as an address; {_FORM}")
+            raise ItemStoreError(f"{what} {uri}: cannot be read as an address; {_FORM}")
         prefix = query.get("prefix", [DEFAULT_PREFIX])[-1]
         return cls(parts.hostname, port or 6379, database, parts.scheme == "rediss", prefix)
 
@@ -60,9 +61,9 @@ class RedisAddress:
 class RedisLink:
     """A client of one address. Safe to share between threads."""
 
-    def __init__(self, address: RedisAddress, environ: Mapping[str, str], timeout: float) -> None:
+    def __init__(self, address: RedisAddress, environ: Mapping[str, str], timeout: float, what: str = WHAT) -> None:
         """Connects with the first question. `timeout` is in seconds, for connecting and for each answer."""
-        self.where = f"item store {address}"
+        self.where = f"{what} {address}"
         self._timeout = timeout
         self._closed = False
         self._tls = address.tls

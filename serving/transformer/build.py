@@ -3,9 +3,8 @@
 import asyncio
 import logging
 import os
-import random
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +12,19 @@ import grpc
 from prometheus_client import REGISTRY
 
 from models.bundle import Bundle, read_bundle
-from models.contract import CaptionTokenizer
 from models.items import ItemStoreError
 from serving.items.redis_store import RedisStore
 from serving.items.uri import is_redis, open_store
+from serving.transformer.experiments import Experiments, experiments
 from serving.transformer.feature_names import FeatureNames
-from serving.transformer.features import FeatureBuilder
-from serving.transformer.handshake import Handshake, Verdict
+from serving.transformer.handshake import Verdict
 from serving.transformer.metrics import Metrics
 from serving.transformer.missing import MissingCaptions, read_ids, share_ids, write_ids
-from serving.transformer.predictor import Predictor, open_channel
 from serving.transformer.ranker import Ranker
+from serving.transformer.ranker_parts import channel_to, features_of, predictor_over, ranker_of
 from serving.transformer.request import Limits, RequestParser
-from serving.transformer.service import RankCall, Served, Service
+from serving.transformer.router import Router, StableCall
+from serving.transformer.service import Served, Service
 from serving.transformer.settings import Settings
 from serving.transformer.stores import StoreConnection, at_once, beside
 
@@ -44,18 +43,26 @@ class Built:
     channel: grpc.aio.Channel
     store: StoreConnection
     missing: MissingCaptions
+    experiments: Experiments
 
-    def service(self, calls: Mapping[str, RankCall]) -> Service:
-        """The service over the rankers; `calls` is how each is called."""
-        models = {r.name: Served(calls[r.name], self.parsers[r.name], r.handshake) for r in self.rankers}
+    def routers(self, calls: Mapping[str, StableCall]) -> dict[str, Router]:
+        """A router per model; `calls` is how each model's own ranker is called."""
+        make = self.experiments.router
+        return {r.name: make(self.settings, r, calls[r.name], self.metrics) for r in self.rankers}
+
+    def service(self, routers: Mapping[str, Router]) -> Service:
+        """The service over the routers."""
+        models = {name: Served(router.rank, self.parsers[name], router) for name, router in routers.items()}
         return Service(models, self.metrics, self.settings.retry_after_seconds)
 
-    def watches(self) -> list[Coroutine[Any, Any, None]]:
-        """What runs beside the servers: a handshake per model, and the list of wanted captions."""
-        return [*(ranker.handshake.watch() for ranker in self.rankers), _keep_list(self.missing, self.metrics)]
+    def watches(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What runs beside the servers: a handshake per model, the list of wanted captions, the experiments."""
+        handshakes = {f"handshake of {ranker.name}": ranker.handshake.watch() for ranker in self.rankers}
+        return {**handshakes, "wanted captions": _keep_list(self.missing, self.metrics), **self.experiments.watches()}
 
     async def close(self) -> None:
-        """Write the list a last time, close channel and store."""
+        """Write the list a last time, close channels and store."""
+        await self.experiments.close()
         _write_list(self.missing, None)
         await self.channel.close()
         self.store.close()
@@ -67,24 +74,31 @@ def build(settings: Settings) -> Built:
     Raises `BundleError`, `ContractError`, OSError or ValueError for what will not get better by waiting.
     """
     metrics = Metrics(REGISTRY)
-    channel = open_channel(settings.predictor_host, max(settings.max_body_bytes, 64 << 20))
-    predictor = Predictor(
-        channel,
-        retries=settings.predictor_request_retries,
-        retry_after=settings.retry_after_seconds,
-        clock=time.monotonic,
-        uniform=random.uniform,
-        on_retry=metrics.predictor_retries.inc,
-    )
+    channel = channel_to(settings.predictor_host, settings)
+    predictor = predictor_over(channel, settings, metrics)
     store = _store(settings, metrics)
     missing = _missing(settings)
     rankers, parsers = [], {}
     for name, folder in settings.models.items():
         bundle = read_bundle(folder)
-        features = _features(settings, bundle, store, missing)
-        rankers.append(_ranker(settings, name, bundle, features, predictor, metrics))
+        features = features_of(settings, bundle, store, missing)
+        report = _reporting(name, bundle, metrics)
+        rankers.append(ranker_of(settings, name, bundle, features, predictor, metrics, in_triton=name, report=report))
         parsers[name] = RequestParser(FeatureNames(bundle.contract), _limits(settings))
-    return Built(settings, metrics, tuple(rankers), parsers, channel, store, missing)
+    arms = experiments(settings, store, missing, metrics)
+    return Built(settings, metrics, tuple(rankers), parsers, channel, store, missing, arms)
+
+
+def _reporting(name: str, bundle: Bundle, metrics: Metrics) -> Callable[[str, Verdict], None]:
+    def report(_: str, verdict: Verdict) -> None:
+        metrics.ready.labels(name).set(1 if verdict.ready else 0)
+        if verdict.ready:
+            log.info("model %s is ready: Triton serves contract %s", name, bundle.contract.digest)
+        else:
+            level = logging.ERROR if verdict.mismatch else logging.WARNING
+            log.log(level, "model %s is not ready: %s", name, verdict.reason)
+
+    return report
 
 
 def _store(settings: Settings, metrics: Metrics) -> StoreConnection:
@@ -116,63 +130,6 @@ def _missing(settings: Settings) -> MissingCaptions:
 
 def _wanted(settings: Settings) -> RedisStore:
     return RedisStore.open(settings.store, os.environ, readonly=True)  # not in a request's time: it may take its own
-
-
-def _features(settings: Settings, bundle: Bundle, store: StoreConnection, missing: MissingCaptions) -> FeatureBuilder:
-    tokenizer = None
-    if bundle.contract.caption is not None and bundle.tokenizer is not None:
-        tokenizer = CaptionTokenizer.from_bytes(bundle.tokenizer, bundle.contract.caption.tokenizer_sha256)
-    return FeatureBuilder(
-        bundle.contract,
-        tokenizer,
-        store,
-        cache_rows=settings.cache_items,
-        on_captioned=missing.captioned,
-        on_missing=missing.missed,
-    )
-
-
-def _ranker(
-    settings: Settings,
-    name: str,
-    bundle: Bundle,
-    features: FeatureBuilder,
-    predictor: Predictor,
-    metrics: Metrics,
-) -> Ranker:
-    def report(model: str, verdict: Verdict) -> None:
-        metrics.ready.labels(model).set(1 if verdict.ready else 0)
-        if verdict.ready:
-            log.info("model %s is ready: Triton serves contract %s", model, bundle.contract.digest)
-        else:
-            log.log(
-                logging.ERROR if verdict.mismatch else logging.WARNING,
-                "model %s is not ready: %s",
-                model,
-                verdict.reason,
-            )
-
-    handshake = Handshake(
-        name,
-        bundle.contract,
-        predictor,
-        rows=settings.max_candidates,
-        clock=time.monotonic,
-        report=report,
-        retry_after=settings.retry_after_seconds,
-        interval=settings.handshake_seconds,
-        timeout=settings.predictor_request_timeout_seconds,
-    )
-    return Ranker(
-        name,
-        bundle.contract,
-        features,
-        predictor,
-        handshake,
-        metrics,
-        clock=time.monotonic,
-        timeout=settings.predictor_request_timeout_seconds,
-    )
 
 
 def _limits(settings: Settings) -> Limits:

@@ -17,9 +17,12 @@ from serving.transformer.service import Service
 class RankServicer(InferenceServicer):  # type: ignore[misc,unused-ignore]
     """Answers the Open Inference Protocol; KServe's own error mapping misses half of its errors."""
 
-    def __init__(self, service: Service, dataplane: DataPlane, repository: ModelRepositoryExtension) -> None:
+    def __init__(
+        self, service: Service, dataplane: DataPlane, repository: ModelRepositoryExtension, arm_key: str
+    ) -> None:
+        """`arm_key` is the metadata key in which a call may name the arm that answers; empty: none."""
         super().__init__(dataplane, repository)
-        self._service = service
+        self._service, self._arm_key = service, arm_key
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
         """True when every model is ready."""
@@ -44,7 +47,7 @@ class RankServicer(InferenceServicer):  # type: ignore[misc,unused-ignore]
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Rank."""
         try:
-            return await self._service.v2_grpc(pb, request, context.time_remaining())
+            return await self._service.v2_grpc(pb, request, context.time_remaining(), self._arm(context))
         except ServiceError as error:
             await _abort(context, error)
 
@@ -55,6 +58,11 @@ class RankServicer(InferenceServicer):  # type: ignore[misc,unused-ignore]
     async def RepositoryModelUnload(self, request: Any, context: Any) -> NoReturn:  # noqa: N802
         """Not offered: anybody could take the model away."""
         await _abort(context, _FIXED)
+
+    def _arm(self, context: Any) -> str | None:
+        if not self._arm_key:
+            return None
+        return next((value for key, value in context.invocation_metadata() if key == self._arm_key), None) or None
 
     def _is_ready(self, name: str | None) -> bool:
         try:

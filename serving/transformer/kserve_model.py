@@ -1,6 +1,6 @@
 """A ranker as KServe's `Model`: encode, ask Triton, order, in KServe's three steps. Importing kserve reads sys.argv."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,12 @@ class RankerModel(Model):  # type: ignore[misc,unused-ignore]
     def __init__(self, ranker: Ranker) -> None:
         super().__init__(ranker.name)
         self._ranker = ranker
+        self._require_ready: Callable[[], None] = ranker.handshake.require
         self.ready = True  # the process can answer; whether Triton can is what `healthy` tells
+
+    def answers_when(self, require_ready: Callable[[], None]) -> None:
+        """Health is what this says, which raises `NotReadyError`: another arm may be answering all users."""
+        self._require_ready = require_ready
 
     async def rank(self, requests: Sequence[RankRequest], timeout: float | None) -> list[Ranking]:
         """Run the three steps. Raises `ServiceError`."""
@@ -52,9 +57,9 @@ class RankerModel(Model):  # type: ignore[misc,unused-ignore]
         return found
 
     async def healthy(self) -> bool:
-        """Whether Triton serves the contract of our bundle."""
+        """Whether users can be answered: Triton serves the contract of our bundle."""
         try:
-            self._ranker.handshake.require()
+            self._require_ready()
         except NotReadyError:
             return False
         return True

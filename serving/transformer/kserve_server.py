@@ -33,13 +33,14 @@ log = logging.getLogger("sightline.transformer")
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where to listen, how much to take, how long running calls get at shutdown."""
+    """Where to listen, how much to take, how long running calls get at shutdown, where a call may name an arm."""
 
     host: str
     http_port: int
     grpc_port: int
     max_message_bytes: int
     grace_seconds: float
+    arm_header: str
 
 
 class RankDataPlane(DataPlane):  # type: ignore[misc,unused-ignore]
@@ -67,7 +68,7 @@ async def serve(service: Service, models: Sequence[RankerModel], listening: List
         repository.update(model)
     dataplane, extension = RankDataPlane(repository), ModelRepositoryExtension(repository)
     with _bound(listening.host, listening.http_port) as listener:
-        servicer = RankServicer(service, dataplane, extension)
+        servicer = RankServicer(service, dataplane, extension, listening.arm_header)
         over_grpc = grpc_server(servicer, listening.host, listening.grpc_port, listening.max_message_bytes)
         over_rest = _Uvicorn(_uvicorn_config(service, dataplane, extension, listening))
         await over_grpc.start()
@@ -85,7 +86,7 @@ def _uvicorn_config(
     RESTServer("", dataplane, extension, listening.http_port).create_application()
     kserve.model_server.app.add_exception_handler(HTTPException, _not_found)
     return uvicorn.Config(
-        RestFront(service, kserve.model_server.app, listening.max_message_bytes),
+        RestFront(service, kserve.model_server.app, listening.max_message_bytes, listening.arm_header),
         http="httptools",
         ws="none",
         lifespan="off",

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+from serving.transformer.arm_metrics import SECONDS, ArmMetrics
 
 
 class Metrics:
@@ -13,7 +13,7 @@ class Metrics:
             return Counter(f"sightline_{name}", text, labels, registry=registry)
 
         def histogram(name: str, text: str, *labels: str) -> Histogram:
-            return Histogram(f"sightline_{name}", text, labels, registry=registry, buckets=_SECONDS)
+            return Histogram(f"sightline_{name}", text, labels, registry=registry, buckets=SECONDS)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"sightline_{name}", text, labels, registry=registry)
@@ -31,3 +31,4 @@ class Metrics:
         self.ready = gauge("model_ready", "1 when Triton serves the contract of the bundle", "model")
         self.store_up = gauge("item_store_up", "1 when the item store answers")
         self.wanted = gauge("captions_wanted", "Items that wait in the list for the captioning step")
+        self.arms = ArmMetrics(registry)

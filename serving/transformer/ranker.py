@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from serving.transformer.ranking import best_first
 from serving.transformer.request import RankRequest
 
 STORED, INLINE, MISSING = "known", "inline", "missing"
+ARM_AWAY = "candidate_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,42 +30,58 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A request's answer: scores float32 [n] in request order, order int64 [n] best first, and what was known."""
+    """A request's answer: scores float32 [n] in request order, order int64 [n] best first, and what was known.
+
+    `contract_digest` and `bundle_id` are of the model that gave the scores. `arm` and `experiment` are the user's, for
+    users of an experiment and calls that name an arm; `fallback` says why the arm did not answer and stable did.
+    """
 
     request: RankRequest
     features: Features
     scores: npt.NDArray[np.float32]
     order: npt.NDArray[np.int64]
     contract_digest: str
+    bundle_id: str
+    arm: str | None = None
+    experiment: str | None = None
+    fallback: str | None = None
 
-
-class Observer(Protocol):
-    """Hears of every ranking that is given out; exposure records will be written by one."""
-
-    def ranked(self, model: str, ranking: Ranking) -> None:
-        """Called once per ranking, in the event loop: be quick."""
-        ...
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Reasons why the answer is worse than it could be."""
+        found = self.features.degraded
+        return found if self.fallback is None else tuple(sorted((*found, ARM_AWAY)))
 
 
 class Ranker:
-    """Ranks requests with one model. `clock` gives seconds; `timeout` is the time that the predictor has."""
+    """Ranks requests with one model. `clock` gives seconds; `timeout` is the time that the predictor has.
+
+    `name` is the served model's, under which is counted; `in_triton` the model's name there.
+    """
 
     def __init__(
         self,
         name: str,
         contract: Contract,
+        bundle_id: str,
         features: FeatureBuilder,
         predictor: Predictor,
         handshake: Handshake,
         metrics: Metrics,
         *,
+        in_triton: str,
         clock: Callable[[], float],
         timeout: float,
-        observers: Sequence[Observer] = (),
     ) -> None:
-        self.name, self.contract, self.handshake = name, contract, handshake
+        self.name, self.contract, self.bundle_id, self.handshake = name, contract, bundle_id, handshake
         self._features, self._predictor, self._metrics = features, predictor, metrics
-        self._clock, self._timeout, self._observers = clock, timeout, observers
+        self._in_triton, self._clock, self._timeout = in_triton, clock, timeout
+
+    async def rank(self, request: RankRequest, timeout: float | None) -> Ranking:
+        """All steps for one request. Raises `ServiceError`."""
+        prepared = self.prepare(request)
+        answers = await self.predict([prepared], timeout)
+        return self.finish([prepared], answers)[0]
 
     def prepare(self, request: RankRequest) -> Prepared:
         """Encode a request. Raises `NotReadyError`, `InvalidRequestError`."""
@@ -83,25 +99,29 @@ class Ranker:
         return list(await asyncio.gather(*(self._answer(one, deadline) for one in prepared)))
 
     def finish(self, prepared: Sequence[Prepared], answers: Sequence[Answer]) -> list[Ranking]:
-        """Order the candidates, count, and tell the observers."""
+        """Order the candidates, and count."""
+        digest, bundle_id = self.contract.digest, self.bundle_id
         rankings = [
-            Ranking(one.request, one.features, answer.scores, best_first(answer.scores), self.contract.digest)
+            Ranking(one.request, one.features, answer.scores, best_first(answer.scores), digest, bundle_id)
             for one, answer in zip(prepared, answers, strict=True)
         ]
         for ranking in rankings:
             self._count(ranking)
-            for observer in self._observers:
-                observer.ranked(self.name, ranking)
         return rankings
 
-    async def _answer(self, prepared: Prepared, deadline: float) -> Answer:
-        start = self._clock()
+    async def score(self, prepared: Prepared, deadline: float) -> Answer:
+        """Triton's scores, not counted. `deadline` is a moment of `clock`. Raises `ServiceError`."""
         try:
-            answer = await self._predictor.score(self.name, prepared.features.tensors, deadline)
+            answer = await self._predictor.score(self._in_triton, prepared.features.tensors, deadline)
         except (PredictorUnavailableError, PredictorAnswerError):
             self.handshake.doubt()
             raise
         await self.handshake.confirm(answer.model_version)
+        return answer
+
+    async def _answer(self, prepared: Prepared, deadline: float) -> Answer:
+        start = self._clock()
+        answer = await self.score(prepared, deadline)
         self._metrics.predictor_seconds.labels(self.name).observe(self._clock() - start)
         return answer
 

@@ -29,10 +29,14 @@ class Disconnected(Exception):  # noqa: N818 - not an error of anybody: the clie
 
 
 class RestFront:
-    """Routes predict, infer and readiness to the service, and all else to `rest` (KServe's application)."""
+    """Routes predict, infer and readiness to the service, and all else to `rest` (KServe's application).
 
-    def __init__(self, service: Service, rest: App, max_body_bytes: int) -> None:
+    `arm_header` is the header in which a call may name the arm that answers; empty: none.
+    """
+
+    def __init__(self, service: Service, rest: App, max_body_bytes: int, arm_header: str = "") -> None:
         self._service, self._rest, self._max_body_bytes = service, rest, max_body_bytes
+        self._arm_header = arm_header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
@@ -65,13 +69,15 @@ class RestFront:
             name, verb = found.groups()
             if verb == "explain":
                 raise NotSupportedError("explanations are not offered here; use :predict")
-            body = await self._body(_headers(scope), receive)
-            return await self._service.v1(name, body), _JSON
+            headers = _headers(scope)
+            body = await self._body(headers, receive)
+            return await self._service.v1(name, body, self._arm(headers)), _JSON
         if (found := _MODEL.fullmatch(path)) and found[3] == "/infer":
             self._service.check_name(found[1], found[2] or "")
             headers = _headers(scope)
             body = await self._body(headers, receive)
-            answer, length = await self._service.v2_rest(found[1], body, headers.get(LENGTH_HEADER))
+            json_length = headers.get(LENGTH_HEADER)
+            answer, length = await self._service.v2_rest(found[1], body, json_length, self._arm(headers))
             return answer, _JSON if length is None else _binary(length)
         if path.startswith("/v2/repository/"):
             raise NotSupportedError("models are fixed at start (--model_name, --also); restart to change them")
@@ -90,6 +96,9 @@ class RestFront:
                 self._service.require_ready(found[1])
                 return orjson.dumps({"name": found[1], "ready": True}), _JSON
         return None
+
+    def _arm(self, headers: Headers) -> str | None:
+        return headers.get(self._arm_header) or None
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         """The whole body. Raises for one that is compressed or over the limit, before it is read to its end."""

@@ -14,6 +14,7 @@ from models.bundle import BundleError
 from models.contract import ContractError
 from serving.transformer.build import Built, build
 from serving.transformer.settings import Settings, SettingsError, read_settings
+from serving.transformer.watching import watched
 
 log = logging.getLogger("sightline.transformer")
 
@@ -41,26 +42,30 @@ async def _serve(settings: Settings) -> None:
     with _own_arguments():  # after what may refuse to start: kserve takes seconds to import
         from serving.transformer.kserve_model import RankerModel
         from serving.transformer.kserve_server import Listening, serve
-    models = [RankerModel(ranker) for ranker in built.rankers]
-    service = built.service({model.name: model.rank for model in models})
+    models = {ranker.name: RankerModel(ranker) for ranker in built.rankers}
+    routers = built.routers({name: model.rank for name, model in models.items()})
+    for name, model in models.items():
+        model.answers_when(routers[name].require)
+    service = built.service(routers)
     listening = Listening(
         host=settings.host,
         http_port=settings.http_port,
         grpc_port=settings.grpc_port,
         max_message_bytes=settings.max_body_bytes,
         grace_seconds=settings.grace_seconds,
+        arm_header=settings.arm_header,
     )
     async with _background(built):
         gc.collect()
         gc.freeze()  # contracts, tokenizers and libraries are never garbage: a full collection costs tens of ms
         log.info("REST on %s:%d, gRPC on %s:%d", settings.host, settings.http_port, settings.host, settings.grpc_port)
-        await serve(service, models, listening)
+        await serve(service, list(models.values()), listening)
 
 
 @contextlib.asynccontextmanager
 async def _background(built: Built) -> AsyncIterator[None]:
     """Run the watches beside the servers, then close what was opened."""
-    tasks = [asyncio.create_task(watch) for watch in built.watches()]
+    tasks = [watched(watch, name) for name, watch in built.watches().items()]
     try:
         yield
     finally:

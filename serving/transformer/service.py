@@ -4,11 +4,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from serving.transformer import v2
 from serving.transformer.errors import NotReadyError, ServiceError, UnknownModelError
-from serving.transformer.handshake import Handshake
 from serving.transformer.metrics import Metrics
 from serving.transformer.ranker import Ranking
 from serving.transformer.request import RankRequest, RequestParser
@@ -16,16 +15,24 @@ from serving.transformer.v1 import write_v1
 from serving.transformer.v2_grpc import read_grpc, write_grpc
 from serving.transformer.v2_json import parse_json, read_rest, write_rest
 
-RankCall = Callable[[Sequence[RankRequest], float | None], Awaitable[list[Ranking]]]
+RankCall = Callable[[Sequence[RankRequest], float | None, str | None], Awaitable[list[Ranking]]]
+
+
+class Readiness(Protocol):
+    """Knows whether a model may answer."""
+
+    def require(self) -> None:
+        """Raise `NotReadyError` unless it may."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One model: `rank(requests, seconds left or None)` answers; `handshake` knows whether it may."""
+    """One model: `rank(requests, seconds left or None, arm that the call names or None)` answers."""
 
     rank: RankCall
     parser: RequestParser
-    handshake: Handshake
+    readiness: Readiness
 
 
 class Service:
@@ -42,27 +49,29 @@ class Service:
         self._retry_after = retry_after
         self._draining = False
 
-    async def v1(self, name: str, body: bytes) -> bytes:
-        """Answer a V1 predict body. Raises `ServiceError`."""
+    async def v1(self, name: str, body: bytes, arm: str | None = None) -> bytes:
+        """Answer a V1 predict body; `arm` is the one that the call names. Raises `ServiceError`."""
         with self._counted(name, "v1"):
             served = self._served(name)
             requests = served.parser.v1(parse_json(body))
-            return write_v1(name, await served.rank(requests, None))
+            return write_v1(name, await served.rank(requests, None, arm))
 
-    async def v2_rest(self, name: str, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
+    async def v2_rest(
+        self, name: str, body: bytes, header_length: str | None, arm: str | None = None
+    ) -> tuple[bytes, int | None]:
         """Answer a V2 infer body; returns the body and the length of its JSON part if it is binary."""
         with self._counted(name, "v2-rest"):
             served = self._served(name)
             rest = read_rest(body, header_length)
-            answer = await self._infer(served, rest.call)
+            answer = await self._infer(served, rest.call, None, arm)
             return write_rest(name, answer, rest.binary)
 
-    async def v2_grpc(self, pb: Any, request: Any, seconds_left: float | None) -> Any:
+    async def v2_grpc(self, pb: Any, request: Any, seconds_left: float | None, arm: str | None = None) -> Any:
         """Answer a ModelInferRequest with a ModelInferResponse of the module `pb`. Raises `ServiceError`."""
         name = request.model_name
         with self._counted(name, "v2-grpc"):
             served = self._served(name, request.model_version)
-            answer = await self._infer(served, read_grpc(request), seconds_left)
+            answer = await self._infer(served, read_grpc(request), seconds_left, arm)
             return write_grpc(pb, name, answer, raw=bool(len(request.raw_input_contents)))
 
     def drain(self) -> None:
@@ -77,7 +86,7 @@ class Service:
         failures = []
         for one in names:
             try:
-                self._served(one).handshake.require()
+                self._served(one).readiness.require()
             except NotReadyError as failure:
                 failures.append(failure)
         if failures:
@@ -87,10 +96,10 @@ class Service:
         """Raise `UnknownModelError` unless a model of that name and version is served."""
         self._served(name, version)
 
-    async def _infer(self, served: Served, call: v2.InferCall, left: float | None = None) -> v2.InferAnswer:
+    async def _infer(self, served: Served, call: v2.InferCall, left: float | None, arm: str | None) -> v2.InferAnswer:
         request = v2.read_call(call, served.parser)
         limits = [seconds for seconds in (call.timeout, left) if seconds is not None]
-        (ranking,) = await served.rank([request], min(limits, default=None))
+        (ranking,) = await served.rank([request], min(limits, default=None), arm)
         return v2.answer(call, ranking)
 
     def _served(self, name: str, version: str = "") -> Served:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from models.items import ItemStoreError
 from serving.arguments import SettingsError, parser_of, read
 from serving.items.uri import check_place
+from serving.transformer.assignment_sources import check_source
+from serving.transformer.exposures.address import parse as parse_sink
+from serving.transformer.source_error import AssignmentSourceError
 
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "SettingsError", "read_settings"]
 
@@ -64,6 +67,41 @@ class Settings(BaseModel):
     max_text_bytes: Annotated[int, Field(ge=1, description="Bytes of a string feature at most")] = 1024
     cache_items: Annotated[int, Field(ge=1, description="Encoded items kept per model")] = 100_000
     grace_seconds: Annotated[Seconds, Field(description="Seconds that running calls get at shutdown")] = 20.0
+    assignments: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Experiments: a file, configmap://namespace/name, or redis://host:port/number; none without",
+        ),
+    ] = None
+    assignment_seconds: Annotated[Seconds, Field(description="Seconds between two looks at the assignments")] = 2.0
+    arm_header: Annotated[
+        str,
+        Field(
+            pattern=r"^([a-z0-9_.\-]{1,64})?$",
+            description="Header or gRPC metadata key by which a call may name an arm; empty: none may",
+        ),
+    ] = "x-sightline-arm"
+    candidate_bundles: Annotated[
+        Path | None, Field(description="Folder for candidates' bundles while they are read; TMPDIR's if none")
+    ] = None
+    candidate_timeout_seconds: Annotated[
+        Seconds | None,
+        Field(description="Seconds of a call that a candidate may use; half of Triton's if none"),
+    ] = None
+    candidate_failures: Annotated[
+        int, Field(ge=1, description="Failures in a row after which a candidate is not asked for a while")
+    ] = 5
+    candidate_pause_seconds: Annotated[Seconds, Field(description="Seconds of that while")] = 5.0
+    shadow_concurrency: Annotated[int, Field(ge=1, le=1024, description="Shadow rankings at the same time at most")] = 4
+    exposures: Annotated[
+        str | None,
+        Field(min_length=1, description="Where exposures go, see serving/transformer/exposures; none without"),
+    ] = None
+    exposure_queue: Annotated[int, Field(ge=1, description="Exposures that wait at most; those beyond are dropped")] = (
+        10_000
+    )
+    exposure_items: Annotated[int, Field(ge=0, le=4096, description="Best items kept of each exposure")] = 20
 
     @field_validator("store")
     @classmethod
@@ -73,6 +111,37 @@ class Settings(BaseModel):
         except ItemStoreError as cause:
             raise ValueError(str(cause)) from cause
         return store
+
+    @field_validator("assignments")
+    @classmethod
+    def _is_a_source(cls, assignments: str | None) -> str | None:
+        if assignments is not None:
+            try:
+                check_source(assignments)
+            except AssignmentSourceError as cause:
+                raise ValueError(str(cause)) from cause
+        return assignments
+
+    @field_validator("exposures")
+    @classmethod
+    def _is_a_sink(cls, exposures: str | None) -> str | None:
+        if exposures is not None:
+            parse_sink(exposures)
+        return exposures
+
+    @model_validator(mode="after")
+    def _arms_agree(self) -> Self:
+        if self.exposures is not None and self.assignments is None:
+            raise ValueError("exposures: there are none without an experiment; give --assignments, or leave it out")
+        limit = self.predictor_request_timeout_seconds
+        if self.candidate_timeout_seconds is not None and self.candidate_timeout_seconds >= limit:
+            raise ValueError(
+                f"candidate_timeout_seconds is {self.candidate_timeout_seconds:g}; expected less than "
+                f"predictor_request_timeout_seconds ({limit:g}): stable answers in the time that is left"
+            )
+        if self.arm_header.endswith("-bin"):
+            raise ValueError(f"arm_header is {self.arm_header!r}; gRPC takes names with -bin for bytes; choose another")
+        return self
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -93,6 +162,11 @@ class Settings(BaseModel):
     def models(self) -> dict[str, Path]:
         """Bundle folder by model name, the main model first."""
         return {self.model_name: self.bundle, **dict(self.also)}
+
+    @property
+    def candidate_seconds(self) -> float:
+        """Seconds of a call that a candidate may use."""
+        return self.candidate_timeout_seconds or self.predictor_request_timeout_seconds / 2
 
 
 def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:

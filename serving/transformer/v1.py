@@ -16,13 +16,14 @@ def write_v1(model: str, rankings: Sequence[Ranking]) -> bytes:
 
 def prediction(model: str, ranking: Ranking) -> dict[str, Any]:
     """One instance's answer as JSON values."""
-    found = ranking.features
+    arm = {"arm": ranking.arm, "experiment": ranking.experiment}
     return {
         "user_id": ranking.request.user_id,
-        "user_known": found.user_known,
+        "user_known": ranking.features.user_known,
         "model": model,
         "contract_digest": ranking.contract_digest,
-        "degraded": list(found.degraded),
+        **{key: value for key, value in arm.items() if value is not None},
+        "degraded": list(ranking.degraded),
         "ranking": _ranked(ranking),
     }
 

@@ -96,8 +96,12 @@ def answer(call: InferCall, ranking: Ranking) -> InferAnswer:
     parameters: dict[str, Parameter] = {
         "contract_digest": ranking.contract_digest,
         "user_known": found.user_known,
-        "degraded": ",".join(found.degraded),
+        "degraded": ",".join(ranking.degraded),
     }
+    if ranking.arm is not None:
+        parameters["arm"] = ranking.arm
+    if ranking.experiment is not None:
+        parameters["experiment"] = ranking.experiment
     return InferAnswer(call.id, {name: tensors[name] for name in call.outputs or OUTPUTS}, parameters)
 
 

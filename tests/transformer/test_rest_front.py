@@ -37,7 +37,7 @@ class World:
         self.front = RestFront(self.service, self.kserve, max_body_bytes=1000)
         self.behind: list[str] = []
 
-    async def rank(self, requests: Sequence[RankRequest], timeout: float | None) -> Any:
+    async def rank(self, requests: Sequence[RankRequest], timeout: float | None, arm: str | None) -> Any:
         raise self.failure
 
     async def kserve(self, scope: Any, receive: Any, send: Any) -> None:
