@@ -1,0 +1,209 @@
+"""Exposures and outcomes joined per user, summed per arm and day: a stream of users through arrays into exact sums."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.rollout.collector.columns import IN_WINDOW, after_exposure, before_exposure
+from serving.rollout.collector.words import known_number
+from serving.rollout.evidence.codec import names
+from serving.rollout.experiment.evidence import Day, Evidence, EvidenceError, EvidenceQuery, Quality
+from serving.rollout.experiment.spec import EXPOSURE
+from serving.rollout.statistics.moments import Moments
+
+Floats = npt.NDArray[np.float64]
+USERS_AT_ONCE = 1 << 18
+"""Users in one array: 2 MB per column."""
+_DAY = 86400
+_EPOCH = date(1970, 1, 1)
+_LEADING = 5  # of each row: arm, first exposure, captioned, late, repeats
+
+# A user with first exposures in both arms has switched; such users are in none of the sums.
+_OTHER_ARM = """EXISTS (SELECT 1 FROM firsts g WHERE g.user = f.user AND g.uid = f.uid
+AND g.arm IN (:stable, :candidate) AND g.arm <> f.arm AND g.time <= :as_of)"""
+_OF_EXPERIMENT = "f.uid = :uid AND f.arm IN (:stable, :candidate) AND f.time <= :as_of"
+_EXPOSED = f"""SELECT f.arm, {_OTHER_ARM} AS switched, count(*), min(f.time), total(f.repeats)
+FROM firsts f WHERE {_OF_EXPERIMENT} GROUP BY 1, 2"""
+
+
+class CutError(EvidenceError):
+    """Part of what was asked for is deleted already, by retention."""
+
+
+@dataclass
+class _Totals:
+    """Sums so far, by arm, day and whether users were triggered."""
+
+    columns: tuple[str, ...]
+    sums: dict[tuple[int, int, bool], Moments] = field(default_factory=dict)
+    late: int = 0
+    repeats: int = 0
+    capped: dict[str, int] = field(default_factory=dict)
+
+    def of(self, arm: int, day: int | None = None, *, triggered: bool = False) -> Moments:
+        """Sums of an arm: of one day or all, of triggered users or all."""
+        total = Moments.empty(self.columns)
+        for (of_arm, of_day, seen), moments in self.sums.items():
+            if of_arm == arm and day in (None, of_day) and (seen or not triggered):
+                total += moments
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Exposed:
+    """Users exposed so far, by arm; when the first one was; events sent again."""
+
+    users: Mapping[int, int]
+    switched: int
+    began: float | None
+    repeats: int
+
+
+def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
+    """Answer a question from one snapshot of the database. `exact_sum` is installed on the connection.
+
+    Raises:
+        CutError: retention has deleted events that belong to it.
+        sqlite3.Error: the database cannot be read.
+    """
+    connection.execute("BEGIN")
+    numbers = {word: known_number(connection, word) for word in (query.uid, *query.arms, *_events(query))}
+    values = _values(query, numbers)
+    _refuse_cut(connection, values["uid"], query)
+    exposed = _exposed(connection, values)
+    totals = _Totals(names(query.columns, query.before), capped=dict.fromkeys(query.caps, 0))
+    for rows in _users(connection, query, numbers, values):
+        _add(totals, rows, query.caps)
+    unmatched = _unmatched(connection, query, numbers, values, exposed.began)
+    connection.execute("COMMIT")
+    return _answer(query, numbers, exposed, totals, unmatched)
+
+
+def _events(query: EvidenceQuery) -> list[str]:
+    """Names of the outcomes that are needed, in a fixed order."""
+    return sorted({column.event for column in (*query.columns, *query.before)} - {EXPOSURE})
+
+
+def _values(query: EvidenceQuery, numbers: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "uid": numbers[query.uid],
+        "stable": numbers[query.arms[0]],
+        "candidate": numbers[query.arms[1]],
+        "as_of": query.as_of.timestamp(),
+        "window": query.window.total_seconds(),
+        "before": query.before_span.total_seconds(),
+    }
+
+
+def _refuse_cut(connection: sqlite3.Connection, uid: int, query: EvidenceQuery) -> None:
+    row = connection.execute("SELECT began FROM experiments WHERE uid = ?", (uid,)).fetchone()
+    (kept_since,) = connection.execute("SELECT value FROM meta WHERE name = 'kept_since'").fetchone()
+    needed = query.before_span.total_seconds() if query.before else 0.0
+    if row is not None and row[0] - needed < kept_since:
+        raise CutError(
+            f"events are needed from {_time(row[0] - needed)} on (the first exposure, less the time before it), and "
+            f"kept since {_time(kept_since)}; raise --retention-days above maximumTime + before for the next experiment"
+        )
+
+
+def _exposed(connection: sqlite3.Connection, values: Mapping[str, Any]) -> _Exposed:
+    users: dict[int, int] = {}
+    switched = repeats = 0
+    began: float | None = None
+    for arm, in_both, count, first, again in connection.execute(_EXPOSED, values):
+        began = first if began is None else min(began, first)
+        repeats += int(again)
+        if in_both:
+            switched += count
+        else:
+            users[arm] = count
+    return _Exposed(users, switched // 2, began, repeats)  # a switched user has a row in each arm
+
+
+def _users(
+    connection: sqlite3.Connection, query: EvidenceQuery, numbers: Mapping[str, int], values: Mapping[str, Any]
+) -> Iterator[Floats]:
+    """Users whose window has closed, float64 [users, 5 + columns], in parts."""
+    wanted = [after_exposure(column, numbers) for column in query.columns]
+    wanted += [before_exposure(column, numbers) for column in query.before]
+    events = ", ".join(str(numbers[event]) for event in _events(query)) or "-1"
+    sql = f"""SELECT f.arm, f.time, f.captioned,
+        count(*) FILTER (WHERE {IN_WINDOW} AND o.received > f.time + :window), total(o.repeats), {", ".join(wanted)}
+    FROM firsts f LEFT JOIN outcomes o INDEXED BY outcomes_of_user
+        ON o.user = f.user AND o.event IN ({events}) AND o.time >= f.time - :before AND o.time < f.time + :window
+    WHERE {_OF_EXPERIMENT} AND f.time + :window <= :as_of AND NOT {_OTHER_ARM}
+    GROUP BY f.user"""
+    cursor = connection.execute(sql, values)
+    while rows := cursor.fetchmany(USERS_AT_ONCE):
+        yield np.array(rows, dtype=np.float64)
+
+
+def _add(totals: _Totals, rows: Floats, caps: Mapping[str, float]) -> None:
+    totals.late += int(rows[:, 3].sum())
+    totals.repeats += int(rows[:, 4].sum())
+    for name, cap in caps.items():
+        column = rows[:, _LEADING + totals.columns.index(name)]
+        totals.capped[name] += int((column > cap).sum())
+        np.minimum(column, cap, out=column)
+    keys = np.stack([rows[:, 0], np.floor(rows[:, 1] / _DAY), rows[:, 2] > 0])
+    groups, place = np.unique(keys, axis=1, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    ends = np.cumsum(np.bincount(place.ravel(), minlength=groups.shape[1]))
+    for (arm, day, triggered), part in zip(groups.T, np.split(order, ends[:-1]), strict=True):
+        users = rows[part]
+        found = Moments.of({name: users[:, _LEADING + at] for at, name in enumerate(totals.columns)})
+        key = (int(arm), int(day), bool(triggered))
+        totals.sums[key] = totals.sums[key] + found if key in totals.sums else found
+
+
+def _unmatched(
+    connection: sqlite3.Connection,
+    query: EvidenceQuery,
+    numbers: Mapping[str, int],
+    values: Mapping[str, Any],
+    began: float | None,
+) -> int:
+    """Outcomes since the first exposure of users who were not exposed by then."""
+    events = ", ".join(str(numbers[event]) for event in _events(query))
+    if began is None or not events:
+        return 0
+    sql = f"""SELECT count(*) FROM outcomes o INDEXED BY outcomes_of_user
+    WHERE o.event IN ({events}) AND o.time >= :began AND o.time <= :as_of AND NOT EXISTS (
+        SELECT 1 FROM firsts f WHERE f.user = o.user AND {_OF_EXPERIMENT})"""
+    (count,) = connection.execute(sql, {**values, "began": began}).fetchone()
+    return int(count)
+
+
+def _answer(
+    query: EvidenceQuery, numbers: Mapping[str, int], exposed: _Exposed, totals: _Totals, unmatched: int
+) -> Evidence:
+    arms = {arm: numbers[arm] for arm in query.arms}
+    days: Sequence[int] = sorted({day for _, day, _ in totals.sums})
+    return Evidence(
+        as_of=query.as_of,
+        exposed={arm: exposed.users.get(number, 0) for arm, number in arms.items()},
+        moments={arm: totals.of(number) for arm, number in arms.items()},
+        triggered={arm: totals.of(number, triggered=True) for arm, number in arms.items()},
+        days=tuple(
+            Day(_EPOCH + timedelta(days=day), {arm: totals.of(number, day) for arm, number in arms.items()})
+            for day in days
+        ),
+        quality=Quality(
+            duplicates=exposed.repeats + totals.repeats,
+            late=totals.late,
+            unmatched=unmatched,
+            switched=exposed.switched,
+            capped=totals.capped,
+        ),
+    )
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(max(seconds, 0.0), UTC).isoformat(timespec="seconds")

@@ -1,0 +1,43 @@
+"""What the collector counts. Names are a promise: README.md lists them, a test compares."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_COMMIT_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_EVIDENCE_SECONDS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+class Metrics:
+    """The collector's metrics in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.events = Counter(
+            "sightline_collector_events",
+            "Events by result; late and orphan ones (outcomes of users without exposure so far) are stored too",
+            ("kind", "result"),
+            registry=registry,
+        )
+        self.commit_seconds = Histogram(
+            "sightline_collector_commit_seconds",
+            "Seconds of a transaction, its fsync included",
+            registry=registry,
+            buckets=_COMMIT_SECONDS,
+        )
+        self.commit_failures = Counter(
+            "sightline_collector_commit_failures", "Transactions that were rolled back", registry=registry
+        )
+        self.rows = Gauge("sightline_collector_rows", "Events that are kept", ("kind",), registry=registry)
+        self.deleted = Counter(
+            "sightline_collector_deleted", "Events deleted: retention, forget", ("reason",), registry=registry
+        )
+        self.overloads = Counter(
+            "sightline_collector_overloads", "Requests refused because too many were waiting", registry=registry
+        )
+        self.evidence_seconds = Histogram(
+            "sightline_collector_evidence_seconds",
+            "Seconds until evidence or quantiles were answered, by outcome",
+            ("outcome",),
+            registry=registry,
+            buckets=_EVIDENCE_SECONDS,
+        )
+        self.waiting = Gauge("sightline_collector_waiting", "Requests with events in progress", registry=registry)
