@@ -19,7 +19,7 @@ class Desired:
     """The world that a state wants. `share` and `shadow` are in buckets: hundredths of a percent of all users."""
 
     candidate: bool
-    """The candidate's objects exist."""
+    """The candidate's objects exist, or stay if they do."""
     share: int
     """Users of the candidate; as many are compared on stable."""
     shadow: int
@@ -40,7 +40,7 @@ def desired(spec: ExperimentSpec, state: State) -> Desired:
     if state.phase is Phase.PREPARING:
         return Desired(candidate=state.bundle_id is not None, share=0, shadow=0, everyone=False, promote=False)
     if state.phase not in _SERVING:
-        leaving = state.phase is Phase.STOPPING and not state.drained and state.bundle_id is not None
+        leaving = state.phase is Phase.STOPPING and not state.drained
         return Desired(candidate=leaving, share=0, shadow=0, everyone=False, promote=False)
     in_shadow = state.phase is Phase.SHADOW
     return Desired(

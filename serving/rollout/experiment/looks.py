@@ -6,6 +6,7 @@ Times are watched ones (`State.watched`): a clock that jumps brings no look near
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from math import floor
 
 from scipy.special import ndtri
@@ -41,6 +42,18 @@ def early(spec: ExperimentSpec, state: State) -> bool:
 def overdue(spec: ExperimentSpec, state: State) -> bool:
     """Whether the maximum time is over."""
     return state.watched >= length(spec.analysis.maximum_time).total_seconds()
+
+
+def look_due(spec: ExperimentSpec, state: State, now: datetime) -> bool:
+    """Whether evidence is to be asked for: at every interval, and as long as something waits for it."""
+    if state.looked_at is None or now < state.looked_at or overdue(spec, state):
+        return True
+    if state.looks and min(state.looks[-1].exposed) == 0:
+        return True  # as it was no data, it is asked for again at once
+    hold = length(spec.schedule.stages[state.stage].hold).total_seconds()
+    if not state.stage_looked and state.stage_watched >= hold:
+        return True
+    return now - state.looked_at >= length(spec.analysis.look_interval)
 
 
 def rule(spec: ExperimentSpec, state: State, users: int) -> Rule:

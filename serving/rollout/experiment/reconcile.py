@@ -9,13 +9,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from serving.rollout.experiment.decide import begin, decide
+from serving.rollout.experiment.desired import assignment, desired
+from serving.rollout.experiment.followed import followed
+from serving.rollout.experiment.observe import observe
+from serving.rollout.experiment.ports import Readiness, RefusedError, RetryError, VerifiedBundle
+from serving.rollout.experiment.seen import Seen
 from serving.rollout.experiment.spec import ExperimentSpec
-from serving.rollout.experiment.state import State
+from serving.rollout.experiment.state import Phase, State
 from serving.rollout.experiment.world import World
 
 Save = Callable[[State], None]
-"""Keeps the state, if it is still the one that the step began with; raises RetryError where it is not, or on no answer.
-"""
+"""Keeps the state if the one kept is still the one that the step began with, or that this step saved before; raises
+RetryError where it is not, or on no answer. A step calls it once, and again when the cluster refuses for good."""
+
+_RETRY = timedelta(seconds=10)
+_WAITS = {
+    Phase.PENDING: timedelta(seconds=1),
+    Phase.PREPARING: timedelta(seconds=10),
+    Phase.PROMOTING: timedelta(seconds=5),
+    Phase.STOPPING: timedelta(seconds=5),
+}
+_WATCHING = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +45,97 @@ class Step:
 
 
 def reconcile(name: str, uid: str, spec: ExperimentSpec, state: State | None, world: World, save: Save) -> Step:
-    """Do a step. `state` is the one kept, None for a new experiment. Faults of the world end up in `Step.failure`."""
-    raise NotImplementedError
+    """Do a step. `state` is the one kept, None for a new experiment. Faults of the world end up in `Step.failure`.
+
+    The state is saved in every step before anything is done, and nothing is done unless that worked: so a controller
+    that goes by an old copy, or is no longer the leader, changes nothing.
+    """
+    now = world.clock.now()
+    before = begin(name, uid, now) if state is None else state
+    if before.phase.ended:
+        return Step(before, None)
+    live, _ = followed(spec, before)
+    try:
+        seen = observe(name, uid, live, before, world, now)
+        decision = decide(spec, before, seen, now)
+        save(decision.state)
+    except (RetryError, RefusedError) as error:
+        return Step(before, _RETRY, str(error))
+    for event in decision.events:
+        world.notices.tell(name, event.reason, event.message, warning=event.warning)
+    return _act(name, uid, spec, decision.state, seen, world, save)
 
 
 def finish(name: str, uid: str, spec: ExperimentSpec, state: State | None, world: World) -> bool:
     """Clean up behind a resource that is being deleted; True when nothing is left and it may go.
 
+    The assignment goes first, the candidate's objects in a later call, once transformers had time to notice: wait a
+    few seconds between calls. A promotion that has begun is done to its end, unless it is refused.
+
     Raises:
-        RetryError: the world did not answer; call again.
+        RetryError, RefusedError: the world did not do it; call again.
     """
-    raise NotImplementedError
+    if state is not None and state.promotion_begun and not state.phase.ended:
+        try:
+            if not world.cluster.promote():
+                return False
+        except RefusedError as error:
+            world.notices.tell(name, "PromotionRefused", f"Deleted in the middle of a promotion: {error}", warning=True)
+    if world.assignments.published(uid) is not None:
+        world.assignments.withdraw(uid)
+        return False
+    world.cluster.remove()
+    return world.cluster.candidate().readiness is Readiness.ABSENT
+
+
+def _act(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World, save: Save) -> Step:
+    live, _ = followed(spec, state)
+    wait = None if state.phase.ended else _WAITS.get(state.phase, _WATCHING)
+    try:
+        _shrink(uid, live, state, seen, world)
+    except (RetryError, RefusedError) as error:
+        return Step(state, _RETRY, str(error))
+    try:
+        _grow(name, uid, live, state, seen, world)
+    except RetryError as error:
+        return Step(state, _RETRY, str(error))
+    except RefusedError as error:
+        return _refused(state, str(error), save)
+    return Step(state, wait)
+
+
+def _shrink(uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World) -> None:
+    """Take away what should not be: users first, objects once no transformer sends any."""
+    want = desired(spec, state)
+    if not want.traffic and seen.published is not None:
+        world.assignments.withdraw(uid)
+    if state.phase is Phase.STOPPING and not want.candidate:
+        world.cluster.remove()
+
+
+def _grow(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World) -> None:
+    """Make what should be: objects first; users only to a candidate that was seen ready in this very step."""
+    want = desired(spec, state)
+    if not want.candidate or state.phase is Phase.STOPPING:
+        return
+    if seen.candidate.readiness is not Readiness.READY:
+        if not want.promote:
+            world.cluster.deploy(_bundle(state))
+        return
+    document = assignment(name, uid, spec, state)
+    if document is not None and document != seen.published:
+        world.assignments.publish(document)
+
+
+def _bundle(state: State) -> VerifiedBundle:
+    return VerifiedBundle(state.bundle_id or "", state.contract_digest or "")
+
+
+def _refused(state: State, why: str, save: Save) -> Step:
+    """Remember what was refused: the next step decides what follows."""
+    remembered = state.model_copy(update={"refusal": why})
+    try:
+        save(remembered)
+    except RetryError as error:
+        return Step(state, _RETRY, f"{why}; {error}")
+    return Step(remembered, _RETRY, why)

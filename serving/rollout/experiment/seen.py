@@ -40,5 +40,7 @@ class Seen:
     """Of the metrics, when one was due."""
     blind: str = ""
     """Why guardrails or metrics could not be read; empty when all that was asked for was answered."""
+    hint: str = ""
+    """What a person would change to promote, as a command; when there is a win."""
     promoted: bool = False
     """Nothing is left to do of the promotion."""

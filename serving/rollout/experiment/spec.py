@@ -153,6 +153,11 @@ class Operational(Part):
     limit: Annotated[float, Field(ge=0)] = Field(description="Largest value that is accepted for the candidate")
     relative: bool = Field(default=False, description="The limit is candidate over stable")
     window: Duration = Field(default="5m", description="Time that is looked back on")
+    minimum_requests: int = Field(
+        default=100,
+        ge=1,
+        description="Rankings of an arm in the window below which there is no reading (not for query)",
+    )
     query: str | None = Field(
         default=None, description="PromQL giving one number; $arm, $model, $experiment, $window are filled in"
     )
@@ -161,6 +166,8 @@ class Operational(Part):
     def _has_its_query(self) -> Self:
         if (self.kind is OperationalKind.QUERY) != (self.query is not None):
             raise ValueError(f"query is {self.query!r} with kind {self.kind}; expected a query with kind query alone")
+        if self.relative and self.query is not None and "$arm" not in self.query and "${arm}" not in self.query:
+            raise ValueError(f"query is {self.query!r} with relative true; expected $arm in it, to ask for both arms")
         return self
 
 

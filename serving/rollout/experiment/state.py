@@ -157,10 +157,13 @@ class State(Kept):
     starting: Lapse | None = Field(default=None, description="Waiting for the candidate's pods")
     blind: Lapse | None = Field(default=None, description="Without guardrails or evidence")
     lost: Lapse | None = Field(default=None, description="The candidate is not ready while users are on it")
+    draining: Lapse | None = Field(default=None, description="The assignment is gone; transformers take notice")
     warmed: bool = False
     drained: bool = Field(default=False, description="Users have left the candidate: it may be removed")
     promotion_begun: bool = Field(default=False, description="Stable is being replaced: there is no way back")
-    started: ExperimentSpec | None = Field(default=None, description="The spec that the experiment began with")
+    started: ExperimentSpec | None = Field(
+        default=None, description="The spec that is followed: as it began, with the changes that may be made since"
+    )
     stable_identity: str | None = Field(
         default=None, description="What stable served when users first met the candidate"
     )

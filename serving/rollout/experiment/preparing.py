@@ -1,0 +1,156 @@
+"""Before users: the model is free, the bundle verifies, the candidate is ready and warm."""
+
+from __future__ import annotations
+
+from serving.rollout.experiment.durations import length
+from serving.rollout.experiment.lapses import credit, lasting, over
+from serving.rollout.experiment.ports import Readiness
+from serving.rollout.experiment.sentences import share, span
+from serving.rollout.experiment.spec import ExperimentSpec
+from serving.rollout.experiment.state import Phase
+from serving.rollout.experiment.turn import Turn
+
+
+def pending(turn: Turn) -> Turn:
+    """Nothing exists yet."""
+    seen, spec = turn.seen, turn.spec
+    if seen.published is not None:
+        return turn.stop(
+            Phase.ABORTED,
+            "StateLost",
+            f"Users are divided already by revision {seen.published.revision} of this experiment, and its state is "
+            "gone: its numbers cannot be continued. Start a new experiment.",
+        )
+    if spec.aborted:
+        return turn.enter(Phase.ABORTED, "Aborted", "spec.aborted was set before anything was done.", end=Phase.ABORTED)
+    if seen.rival is not None:
+        return turn.enter(
+            Phase.REJECTED,
+            "AnotherExperiment",
+            f"Experiment {seen.rival} has the users of model {spec.target.model}. One model has one experiment at a "
+            "time: wait for its end, then create this one again.",
+            warning=True,
+            end=Phase.REJECTED,
+        )
+    if seen.unanswered:
+        return turn.put(message=f"Waiting: {seen.unanswered}.")
+    if spec.paused:
+        return turn.put(message="Paused before it began. Clear spec.paused to begin.")
+    return turn.enter(
+        Phase.PREPARING,
+        "Started",
+        f"The bundle {spec.candidate.bundle} is verified, then deployed beside {spec.target.name}.",
+        started=spec,
+    )
+
+
+def preparing(turn: Turn) -> Turn:
+    """The candidate is made, and no user meets it."""
+    turn = _verified(turn)
+    stopped = _hopeless(turn)
+    if stopped is not None:
+        return stopped
+    if turn.state.bundle_id is None:
+        return turn.put(message=f"Verifying {turn.spec.candidate.bundle}. {_unanswered(turn)}".strip())
+    if not turn.ready:
+        return _starting(turn)
+    turn = turn.put(
+        starting=None,
+        predictor_host=turn.seen.candidate.predictor_host or None,
+        warmed=turn.state.warmed or turn.seen.warmed,
+    )
+    waits_for = _waits_for(turn)
+    return turn.put(message=waits_for) if waits_for else _first_users(turn)
+
+
+def caps_wanted(spec: ExperimentSpec) -> bool:
+    """Whether some metric has a cap that must be read before the experiment."""
+    return any(metric.cap_quantile is not None for metric in spec.metrics())
+
+
+def _verified(turn: Turn) -> Turn:
+    seen = turn.seen
+    if seen.caps is not None:
+        turn = turn.put(caps=dict(seen.caps))
+    if seen.bundle is None or turn.state.bundle_id is not None:
+        return turn
+    turn = turn.put(bundle_id=seen.bundle.bundle_id, contract_digest=seen.bundle.contract_digest)
+    return turn.say("BundleVerified", f"Every byte of {turn.spec.candidate.bundle} was read: {seen.bundle.bundle_id}.")
+
+
+def _hopeless(turn: Turn) -> Turn | None:
+    spec, candidate = turn.spec, turn.seen.candidate
+    if spec.aborted:
+        return turn.stop(Phase.ABORTED, "Aborted", "spec.aborted is set: the candidate is removed. No user met it.")
+    refusal = turn.seen.refusal or turn.state.refusal
+    if refusal:
+        return turn.stop(
+            Phase.REJECTED,
+            "Refused",
+            f"The candidate cannot serve: {refusal}. No user met it; correct that, start again.",
+        )
+    if candidate.readiness is Readiness.FAILED:
+        return turn.stop(
+            Phase.REJECTED,
+            "CandidateFailed",
+            f"The candidate's pods failed: {candidate.message or 'look at their events'}. No user met it.",
+        )
+    return None
+
+
+def _starting(turn: Turn) -> Turn:
+    """Not ready yet, within a limit."""
+    lapse = lasting(turn.state.starting, turn.now, credit(turn.spec, turn.before, turn.now))
+    limit = turn.spec.candidate.start_limit
+    said = turn.seen.candidate.message or turn.seen.candidate.readiness
+    if over(lapse, length(limit)):
+        return turn.stop(
+            Phase.REJECTED,
+            "CandidateNeverReady",
+            f"The candidate was not ready within {limit} ({said}). No user met it. Look at its pods; a model that "
+            "takes longer to load needs a longer candidate.startLimit.",
+        )
+    return turn.put(starting=lapse, message=f"The candidate starts, for {span(lapse.seconds)} of {limit}: {said}.")
+
+
+def _waits_for(turn: Turn) -> str:
+    if turn.state.predictor_host is None:
+        return "The candidate is ready, and its address is not known yet."
+    if caps_wanted(turn.spec) and not turn.state.caps:
+        return f"Waiting for the caps of metrics, from the time before. {_unanswered(turn)}".strip()
+    if not turn.state.warmed:
+        return f"The candidate is ready and being warmed. {_unanswered(turn)}".strip()
+    return "Paused before users meet the candidate. Clear spec.paused to go on." if turn.spec.paused else ""
+
+
+def _unanswered(turn: Turn) -> str:
+    return f"No answer: {turn.seen.unanswered}." if turn.seen.unanswered else ""
+
+
+def _first_users(turn: Turn) -> Turn:
+    schedule = turn.spec.schedule
+    turn = turn.put(stable_identity=turn.seen.stable)
+    if schedule.shadow_share > 0:
+        return turn.enter(
+            Phase.SHADOW,
+            "ShadowBegan",
+            f"The rankings of {share(schedule.shadow_share)} of users are scored by the candidate too, for "
+            f"{schedule.shadow_hold}; users see stable's.",
+        )
+    return first_stage(turn)
+
+
+def first_stage(turn: Turn) -> Turn:
+    """The first users get the candidate."""
+    stages = turn.spec.schedule.stages
+    return turn.enter(
+        Phase.RUNNING,
+        "StageBegan",
+        f"Stage 1 of {len(stages)}: {share(stages[0].share)} of users get the candidate, as many are compared on "
+        f"stable. Next after {stages[0].hold}, if every guardrail was read and is fine.",
+        stage=0,
+        stage_since=turn.now,
+        stage_watched=0.0,
+        stage_looked=False,
+        exposed_since=turn.now,
+    )
