@@ -41,8 +41,8 @@ def observe(name: str, uid: str, spec: ExperimentSpec, state: State, world: Worl
     if state.promotion_begun:
         return _promotion(seen, world)
     readings, blind = _guardrails(name, spec, world, now)
-    seen = replace(seen, stable=world.cluster.stable(), readings=readings, blind=blind)
-    if state.phase not in (Phase.RUNNING, Phase.WAITING):
+    seen = _stable(replace(seen, readings=readings, blind=blind), world)
+    if seen.refusal or state.phase not in (Phase.RUNNING, Phase.WAITING):
         return seen
     look, blinder = _look(name, uid, spec, state, world, now)
     seen = replace(seen, look=look, blind="; ".join(part for part in (blind, blinder) if part))
@@ -84,9 +84,16 @@ def _candidate(world: World) -> CandidateState:
         return CandidateState(Readiness.FAILED, message=str(error))
 
 
+def _stable(seen: Seen, world: World) -> Seen:
+    try:
+        return replace(seen, stable=world.cluster.stable())
+    except RefusedError as error:
+        return replace(seen, refusal=str(error))
+
+
 def _prepare(seen: Seen, spec: ExperimentSpec, state: State, world: World, now: datetime) -> Seen:
-    seen = replace(seen, stable=world.cluster.stable())
-    if spec.aborted:
+    seen = _stable(seen, world)
+    if seen.refusal or spec.aborted:
         return seen
     try:
         if state.bundle_id is None:

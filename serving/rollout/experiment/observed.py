@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from models.experiments.assignment import STABLE
 from serving.rollout.experiment.dangers import blindness
-from serving.rollout.experiment.lapses import credit, lasting
+from serving.rollout.experiment.durations import length
+from serving.rollout.experiment.lapses import credit, lasting, over
 from serving.rollout.experiment.sentences import span
 from serving.rollout.experiment.state import KeptReading, Look, Outcome, Phase, State
 from serving.rollout.experiment.turn import Turn
 
 LOOKS, LOOKS_WHOLE = 200, 20
 """Looks that are kept, and those among them, the newest, that keep more than the primary metric."""
+
+_TELL_AFTER = 10
+"""Missing data is told after this part of its limit: the first minute of a stage has none yet."""
 
 _EXPOSING = frozenset({Phase.SHADOW, Phase.RUNNING, Phase.WAITING, Phase.PROMOTING})
 _COMPARING = frozenset({Phase.RUNNING, Phase.WAITING})
@@ -111,22 +115,24 @@ def _lost(turn: Turn, seconds: float) -> Turn:
 
 
 def _blind(turn: Turn, seconds: float) -> Turn:
-    before = turn.state.blind
+    before, limit = turn.state.blind, turn.spec.analysis.no_data_limit
     why = blindness(turn) if turn.state.phase in _COMPARING else ""
+    told = over(before, length(limit) / _TELL_AFTER)
     if not why:
         turn = turn.put(blind=None)
-        if before is None or turn.state.phase not in _COMPARING:
+        if before is None or not told or turn.state.phase not in _COMPARING:
             return turn
         return turn.say(
             "DataBack", f"Guardrails and metrics can be read again, after {span(before.seconds + seconds)}."
         )
-    turn = turn.put(blind=lasting(before, turn.now, seconds))
-    if before is not None:
+    lapse = lasting(before, turn.now, seconds)
+    turn = turn.put(blind=lapse)
+    if told or not over(lapse, length(limit) / _TELL_AFTER):
         return turn
     return turn.say(
         "DataMissing",
-        f"Not everything could be read: {why}. No stage or verdict comes from that; if it lasts "
-        f"{turn.spec.analysis.no_data_limit} users go back to stable.",
+        f"Not everything can be read: {why}. No stage and no verdict comes from that; if it lasts {limit}, users go "
+        "back to stable.",
         warning=True,
     )
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from serving.rollout.experiment.decide import begin, decide
 from serving.rollout.experiment.desired import assignment, desired
+from serving.rollout.experiment.durations import length
 from serving.rollout.experiment.followed import followed
 from serving.rollout.experiment.observe import observe
 from serving.rollout.experiment.ports import Readiness, RefusedError, RetryError, VerifiedBundle
@@ -30,7 +31,9 @@ _WAITS = {
     Phase.PROMOTING: timedelta(seconds=5),
     Phase.STOPPING: timedelta(seconds=5),
 }
-_WATCHING = timedelta(seconds=30)
+_SHORTEST = timedelta(seconds=5)
+_PARTS = 10
+"""So often is a guardrail read within its window, and a limit looked at before it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def finish(name: str, uid: str, spec: ExperimentSpec, state: State | None, world
 
 def _act(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World, save: Save) -> Step:
     live, _ = followed(spec, state)
-    wait = None if state.phase.ended else _WAITS.get(state.phase, _WATCHING)
+    wait = None if state.phase.ended else _WAITS.get(state.phase, _watching(live))
     try:
         _shrink(uid, live, state, seen, world)
     except (RetryError, RefusedError) as error:
@@ -102,6 +105,12 @@ def _act(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, wo
     except RefusedError as error:
         return _refused(state, str(error), save)
     return Step(state, wait)
+
+
+def _watching(spec: ExperimentSpec) -> timedelta:
+    """Time between two steps while users are on the candidate: 30 s, for a guardrail over the last 5 minutes."""
+    lengths = [length(each.window) for each in spec.guardrails] + [length(spec.analysis.no_data_limit)]
+    return max(min(min(lengths) / _PARTS, length(spec.analysis.look_interval)), _SHORTEST)
 
 
 def _shrink(uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World) -> None:
