@@ -1,0 +1,198 @@
+"""The report as one JSON document: every number that the page and the plots show, and every sentence.
+
+Made by `build`; whoever has the document can draw page and plots again without the cluster.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from serving.rollout.experiment.state import Entry, Outcome, Phase
+
+VERSION = 1
+
+
+class Piece(BaseModel):
+    """Base: closed, frozen, in camelCase outside; no NaN and no infinity."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
+    )
+
+
+class End(StrEnum):
+    """What the report is about: the verdict, or why there is none."""
+
+    WAITING = "waiting"
+    """It has not begun, or runs without a verdict yet."""
+    WIN = "win"
+    HARM = "harm"
+    INCONCLUSIVE = "inconclusive"
+    GUARDRAIL = "guardrail"
+    RATIO = "ratio"
+    NO_DATA = "noData"
+    FAILED = "failed"
+    """Rolled back for another reason, which the message gives."""
+    REJECTED = "rejected"
+    ABORTED = "aborted"
+
+
+class Verdict(Piece):
+    """What is said first."""
+
+    end: End
+    phase: Phase
+    outcome: Outcome
+    ended: bool
+    headline: str
+    because: tuple[str, ...]
+
+
+class Point(Piece):
+    """A look. `extra` is what the candidate's users did more than as many on stable, in the metric's unit."""
+
+    at: datetime
+    share: float | None = Field(description="Percent of users in the candidate")
+    users_stable: int
+    users_candidate: int
+    relative: float | None
+    low: float | None
+    high: float | None
+    extra: float | None
+    extra_low: float | None
+    extra_high: float | None
+    exposed_stable: int
+    exposed_candidate: int
+    candidate_part: float | None = Field(description="The candidate's part of exposed users; one half is right")
+    ratio_p: float
+
+
+class MetricView(Piece):
+    """A metric at the newest look. `low`, `high` null: open to that side."""
+
+    name: str
+    role: Literal["primary", "secondary", "guardrail"]
+    meaning: str
+    better: Literal["increase", "decrease"]
+    stable: float | None
+    candidate: float | None
+    relative: float | None
+    low: float | None
+    high: float | None
+    level: float
+    because: str = Field(description="Why there is no interval, or what is odd about it")
+    margin: float | None = Field(None, description="Largest relative loss that is accepted, of a guardrail")
+    judged: str
+
+
+class ArmView(Piece):
+    """An arm's users."""
+
+    name: str
+    exposed: int
+    counted: int = Field(description="Those whose attribution window has closed")
+    value: float | None
+
+
+class RatioView(Piece):
+    """Whether the arms' sizes fit their equal shares."""
+
+    p: float
+    alpha: float
+    mismatch: bool
+
+
+class LimitView(Piece):
+    """An operational guardrail. `used` is value over limit."""
+
+    name: str
+    meaning: str
+    value: float | None
+    limit: float
+    value_text: str
+    limit_text: str
+    used: float | None
+    breached: bool
+    detail: str
+    at: datetime | None
+
+
+class GroupView(Piece):
+    """The primary metric among some of the users; descriptive, one of many."""
+
+    name: str
+    users_stable: int | None
+    users_candidate: int | None
+    relative: float | None
+    low: float | None
+    high: float | None
+
+
+class DayView(GroupView):
+    """Users first exposed on a day (UTC)."""
+
+    day: date
+
+
+class QualityView(Piece):
+    """What was set aside or noticed while joining exposures and outcomes."""
+
+    name: str
+    count: int
+    meaning: str
+
+
+class Word(Piece):
+    """How a thing was done."""
+
+    term: str
+    words: str
+
+
+class Report(Piece):
+    """All of it. Shares are percent, lifts are fractions of stable."""
+
+    format_version: Literal[1] = 1
+    made_at: datetime
+    experiment: str
+    namespace: str
+    uid: str
+    model: str
+    target: str
+    bundle: str
+    bundle_id: str | None
+    started: datetime | None
+    ended_at: datetime | None
+    given_reason: str
+    verdict: Verdict
+    alpha: float
+    method: str
+    planned_users: int
+    points: tuple[Point, ...]
+    metrics: tuple[MetricView, ...] = Field(description="Primary, secondary, guardrails; empty before the first look")
+    arms: tuple[ArmView, ...]
+    ratio: RatioView | None
+    limits: tuple[LimitView, ...]
+    triggered: GroupView | None
+    weekdays: tuple[GroupView, ...]
+    days: tuple[DayView, ...]
+    novelty: str | None
+    quality: tuple[QualityView, ...] = Field(description="Empty where evidence was not asked for")
+    log: tuple[Entry, ...]
+    would_change: tuple[str, ...]
+    how: tuple[Word, ...]
+    unit: str = Field(description="Of `extra`; empty where it cannot be told")
+
+    @property
+    def primary(self) -> MetricView | None:
+        """The metric that decides."""
+        return next((each for each in self.metrics if each.role == "primary"), None)
+
+    def to_json(self) -> str:
+        """The document."""
+        return self.model_dump_json(by_alias=True, indent=1)

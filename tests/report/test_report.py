@@ -1,0 +1,278 @@
+"""The report of every end: what is said first, what the numbers are, what would change it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import sqrt
+from typing import Any
+
+import pytest
+
+from serving.rollout.experiment.evidence import Evidence
+from serving.rollout.experiment.spec import ExperimentSpec
+from serving.rollout.experiment.state import Estimate, Look, Outcome, Phase, State
+from serving.rollout.report.build import build
+from serving.rollout.report.change import users_needed, would_change
+from serving.rollout.report.document import End, Report
+from serving.rollout.report.resource import Resource, ResourceError, read
+from serving.rollout.statistics.sequence import always_valid, tuning
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+Tell = Callable[[str], Resource]
+Make = Callable[..., Any]
+HEADLINES = {
+    "win": r"^Win: clicks is 25.2 % higher with the candidate; the whole interval \[\+21.* is on the good side of zero",
+    "harm": r"^Harm: clicks is 24.9 % lower with the candidate, which is worse; .* is on the bad side of zero",
+    "inconclusive": r"^Inconclusive: the lift of clicks lies in \[−.*, \+.*\], which includes zero; effects above \+",
+    "guardrail": r"^Rolled back: guardrail p99 read 0.41 s, and at most 0.2 s is accepted\.$",
+    "ratio": r"^Rolled back: the arms' sizes \(10,520 and 8,715 users\) do not fit their equal shares \(p below",
+    "noData": r"^Rolled back: guardrails were without data for 30 minutes, and no data is never a pass\.$",
+    "aborted": r"^Aborted by a person: the press event needs all machines\.$",
+    "waiting": r"^No verdict yet: at 50 % of users, the lift of clicks lies in \[−",
+}
+
+
+def report(found: Resource, evidence: Evidence | None = None) -> Report:
+    return build(found, NOW, evidence)
+
+
+def test_every_end_is_named_and_said_in_one_sentence(story: tuple[str, Resource]) -> None:
+    name, found = story
+    made = report(found)
+    assert made.verdict.end == End(name)
+    assert made.verdict.ended is (name != "waiting")
+    assert made.verdict.headline.endswith(".")
+    assert re.search(HEADLINES[name], made.verdict.headline), made.verdict.headline
+
+
+def test_the_document_says_the_same_after_a_round_trip(story: tuple[str, Resource]) -> None:
+    made = report(story[1])
+    text = made.to_json()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert Report.model_validate_json(text) == made
+    assert json.loads(text)["formatVersion"] == 1
+
+
+def test_numbers_are_the_states_own(tell: Tell) -> None:
+    found = tell("win")
+    assert found.state is not None
+    last, made = found.state.looks[-1], report(found)
+    assert len(made.points) == len(found.state.looks) == 14
+    primary = made.primary
+    assert primary is not None
+    assert (primary.relative, primary.low, primary.high) == (
+        last.primary.relative,
+        last.primary.low,
+        last.primary.high,
+    )
+    assert [arm.counted for arm in made.arms] == list(last.users)
+    assert [arm.exposed for arm in made.arms] == list(last.exposed)
+    assert [point.share for point in made.points][:5] == [1, 5, 25, 50, 50]
+    roles = [(each.name, each.role, each.judged) for each in made.metrics]
+    assert roles == [
+        ("clicks", "primary", "better"),
+        ("click-rate", "secondary", "better"),
+        ("visits", "guardrail", "within its margin"),
+    ]
+    assert [(each.name, each.count) for each in made.quality][:2] == [("duplicates", 39), ("late", 13)]
+    assert [(each.name, each.used, each.breached) for each in made.limits] == [
+        ("p99", pytest.approx(0.205), False),
+        ("failures", pytest.approx(0.04), False),
+    ]
+
+
+def test_cumulative_lift_is_what_the_candidates_users_did_more(tell: Tell) -> None:
+    made = report(tell("win"))
+    last, primary = made.points[-1], made.primary
+    assert primary is not None
+    assert primary.stable is not None
+    assert primary.candidate is not None
+    more = (primary.candidate - primary.stable) * last.users_candidate
+    assert last.extra == pytest.approx(more)
+    assert last.extra_low is not None
+    assert last.extra_high is not None
+    assert last.extra_low < more < last.extra_high
+    assert made.unit == "number of click"
+
+
+def test_a_ratio_has_no_cumulative_lift_in_a_unit(remade: Make, stated: Make, looks: Make) -> None:
+    rate = {"name": "rate", "numerator": {"event": "click"}, "denominator": {"event": "exposure"}}
+    made = report(remade(stated(Phase.WON, looks(0.25)), primaryMetric=rate))
+    assert made.unit == ""
+    assert {point.extra for point in made.points} == {None}
+
+
+def test_days_come_from_evidence_alone(tell: Tell, evidence: Evidence) -> None:
+    assert report(tell("win")).days == ()
+    made = report(tell("win"), evidence)
+    assert len(made.days) == 14
+    assert [each.name for each in made.weekdays][:2] == ["Monday", "Tuesday"]
+    assert len(made.weekdays) == 7
+    assert sum(each.users_candidate or 0 for each in made.weekdays) == made.arms[1].counted
+    assert sum(each.users_candidate or 0 for each in made.days) == made.arms[1].counted
+    assert made.novelty is not None
+    assert made.novelty.startswith("No sign that the lift fades or grows: users first seen in the first 7 days")
+
+
+def test_a_lift_that_grows_is_told(tell: Tell, evidence: Evidence) -> None:
+    early = [replace(day, moments={**day.moments, "candidate": day.moments["stable"]}) for day in evidence.days[:7]]
+    grows = report(tell("win"), replace(evidence, days=(*early, *evidence.days[7:])))
+    assert grows.novelty is not None
+    assert grows.novelty.startswith("The lift grows with time")
+
+
+def test_users_needed_is_where_the_sequence_would_exclude_zero(remade: Make) -> None:
+    """Against the formula itself: at that many users, with the same spread and lift, the interval touches zero."""
+    spec = remade(None).spec
+    rho = tuning(spec.analysis.planned_users, spec.analysis.alpha)
+    seen, lift, deviation = 10_000, 0.01, 1.2
+    ends = always_valid(lift, deviation / sqrt(seen), seen, alpha=0.05, rho=rho)
+    needed = users_needed(spec, look(lift, ends.low, ends.high, seen // 2))
+    assert needed is not None
+    assert needed > seen
+    then = always_valid(lift, deviation / sqrt(needed), round(needed), alpha=0.05, rho=rho)
+    assert then.low == pytest.approx(0, abs=lift * 1e-3)
+    assert users_needed(spec, look(0.0, -0.1, 0.1, 5000)) is None
+    assert users_needed(spec, look(0.1, None, 0.1, 5000)) is None
+    assert users_needed(spec, look(1e-9, -0.1, 0.1, 5000)) is None
+
+
+@pytest.mark.parametrize("name", ["win", "harm", "inconclusive", "guardrail", "ratio", "noData", "aborted", "waiting"])
+def test_something_is_said_of_what_would_change_the_verdict(tell: Tell, name: str) -> None:
+    assert report(tell(name)).would_change
+
+
+def test_a_guardrail_metric_beyond_its_margin_is_named(remade: Make, stated: Make, looks: Make) -> None:
+    last = looks(0.003)[-1]
+    bad = last.guardrails[0].model_copy(update={"relative": -0.3, "low": -0.35, "high": -0.25})
+    broken = last.model_copy(update={"guardrails": (bad,), "breached": ("visits",)})
+    made = report(remade(stated(Phase.ROLLED_BACK, (broken,))))
+    assert made.verdict.end is End.GUARDRAIL
+    assert made.verdict.headline == "Rolled back: guardrail metric visits lies in [−35 %, −25 %], worse than 10 %."
+    assert made.metrics[-1].judged == "worse than its margin"
+
+
+@pytest.mark.parametrize(
+    ("phase", "says"),
+    [
+        (Phase.PENDING, "has not begun"),
+        (Phase.PREPARING, "is being prepared"),
+        (Phase.SHADOW, "in the shadow"),
+        (Phase.RUNNING, "the first look needs 100 users in each arm"),
+    ],
+)
+def test_before_the_first_look_there_is_no_number(remade: Make, stated: Make, phase: Phase, says: str) -> None:
+    made = report(remade(stated(phase)))
+    assert made.verdict.end is End.WAITING
+    assert says in made.verdict.headline
+    assert (made.points, made.metrics, made.arms, made.ratio) == ((), (), (), None)
+
+
+def test_without_a_controller_the_report_says_so(remade: Make) -> None:
+    made = report(remade(None))
+    assert "no controller has seen the experiment" in made.verdict.headline
+    assert made.verdict.phase is Phase.PENDING
+
+
+@pytest.mark.parametrize(
+    ("phase", "says"),
+    [
+        (Phase.WAITING, "waits for approval"),
+        (Phase.PROMOTING, "is replacing"),
+        (Phase.PROMOTED, "has replaced"),
+        (Phase.WON, "left to people"),
+    ],
+)
+def test_a_win_says_what_happens_now(remade: Make, stated: Make, looks: Make, phase: Phase, says: str) -> None:
+    made = report(remade(stated(phase, looks(0.25))))
+    assert made.verdict.end is End.WIN
+    assert says in " ".join(made.verdict.because)
+
+
+def test_an_experiment_that_is_stopping_is_told_by_its_end(remade: Make, stated: Make, looks: Make) -> None:
+    made = report(remade(stated(Phase.STOPPING, looks(-0.25), end=Phase.ROLLED_BACK)))
+    assert made.verdict.end is End.HARM
+    assert made.ended_at is None
+
+
+def test_a_rejected_bundle_and_an_unknown_reason_give_the_controllers_words(remade: Make, stated: Make) -> None:
+    rejected = report(remade(stated(Phase.REJECTED, message="s3://shop/models/ranker/7 has no manifest")))
+    assert rejected.verdict.headline == "Rejected: s3://shop/models/ranker/7 has no manifest."
+    other = report(remade(stated(Phase.ROLLED_BACK, message="the candidate's pods went away")))
+    assert other.verdict.end is End.FAILED
+    assert other.verdict.headline == "Rolled back: the candidate's pods went away."
+
+
+def test_the_spec_that_counts_is_the_one_it_began_with(remade: Make, stated: Make, looks: Make) -> None:
+    began = remade(None).spec
+    edited = remade(
+        stated(Phase.RUNNING, looks(0.02), started=began), candidate={"bundle": "s3://shop/models/ranker/8"}
+    )
+    assert report(edited).bundle == "s3://shop/models/ranker/7"
+
+
+def test_how_it_was_computed_names_every_number_of_the_plan(tell: Tell) -> None:
+    said = " ".join(each.words for each in report(tell("win")).how)
+    for part in (
+        "alpha = 0.05",
+        "20,000 users",
+        "rho = ",
+        "CUPED",
+        "7 days",
+        "28 days",
+        "0.001",
+        "Bonferroni",
+        "1 day",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize("method", ["fixed", "group-sequential"])
+def test_the_planned_methods_are_explained_too(remade: Make, stated: Make, method: str) -> None:
+    made = report(remade(stated(Phase.RUNNING), analysis={"plannedUsers": 20_000, "method": method}))
+    said = next(each.words for each in made.how if each.term == "Interval")
+    assert ("One look at" if method == "fixed" else "5 looks were planned") in said
+
+
+def test_a_resource_is_read_as_the_api_gives_it(tell: Tell) -> None:
+    found = tell("win")
+    assert found.state is not None
+    document = {
+        "metadata": {
+            "name": "captions",
+            "namespace": "shop",
+            "uid": "1",
+            "creationTimestamp": "2026-11-02T09:00:00Z",
+            "annotations": {"sightline.dev/reason": "because"},
+        },
+        "spec": found.spec.model_dump(mode="json", by_alias=True),
+        "status": {"state": found.state.model_dump(mode="json", by_alias=True)},
+    }
+    again = read(document)
+    assert (again.spec, again.state, again.given_reason) == (found.spec, found.state, "because")
+    assert read({**document, "status": {}}).state is None
+
+
+def test_a_resource_that_cannot_be_read_says_which_field() -> None:
+    with pytest.raises(ResourceError, match=r"Experiment x in shop: spec cannot be read .*target"):
+        read({"metadata": {"name": "x", "namespace": "shop"}, "spec": {}})
+
+
+def look(relative: float, low: float | None, high: float | None, users: int) -> Look:
+    found = Estimate(
+        metric="clicks", stable=1.0, candidate=1 + relative, relative=relative, low=low, high=high, level=0.95
+    )
+    return Look(
+        at=NOW, users=(users, users), exposed=(users, users), ratio_p=1.0, primary=found, outcome=Outcome.PENDING
+    )
+
+
+def test_without_looks_the_advice_is_to_wait(remade: Make, stated: Make) -> None:
+    spec: ExperimentSpec = remade(None).spec
+    waiting: State = stated(Phase.RUNNING)
+    assert would_change(End.WAITING, spec, waiting) == ("Users: there has been no look yet.",)
