@@ -1,0 +1,105 @@
+"""Puts the operator's parts together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from serving.cluster.connection import connect
+from serving.rollout.evidence.collector import TOKEN_VARIABLE
+from serving.rollout.evidence.prometheus import PrometheusGuardrails
+from serving.rollout.kubernetes.api import Api
+from serving.rollout.kubernetes.book import BookAssignments, Place
+from serving.rollout.kubernetes.bundles import StoreBundles
+from serving.rollout.kubernetes.config_map import ConfigMapPlace
+from serving.rollout.kubernetes.redis_key import RedisPlace
+from serving.rollout.operator.agenda import Agenda
+from serving.rollout.operator.dispatch import Dispatcher
+from serving.rollout.operator.errands import Errands
+from serving.rollout.operator.lease import Elector
+from serving.rollout.operator.metrics import OperatorMetrics
+from serving.rollout.operator.resync import Resync
+from serving.rollout.operator.settings import Settings
+from serving.rollout.operator.turn import Key, Turns
+from serving.rollout.operator.worlds import ClusterWorlds, SystemClock
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The operator. `agenda` is told what has changed; the others are run."""
+
+    namespaces: tuple[str, ...]
+    elector: Elector
+    agenda: Agenda[Key]
+    resync: Resync
+    dispatcher: Dispatcher
+    errands: Errands
+    metrics: OperatorMetrics
+    registry: CollectorRegistry
+    opened: ExitStack
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close what was opened when the block ends."""
+        with self.opened:
+            yield
+
+
+def build(settings: Settings, environment: Mapping[str, str] = os.environ) -> Built:
+    """The operator by its settings. Raises ClusterError when there is no way into a cluster."""
+    clock, registry, opened = SystemClock(), CollectorRegistry(), ExitStack()
+    entered = connect()
+    client: Any = entered.core.api_client
+    elector = Elector(
+        Api(client),
+        namespace=settings.lease_namespace or entered.namespace,
+        name=settings.lease,
+        identity=settings.identity or socket.gethostname(),
+        seconds=settings.lease_seconds,
+        now=clock.now,
+        monotonic=time.monotonic,
+    )
+    api = Api(client, before_writing=elector.require)
+    metrics, errands = OperatorMetrics(registry), Errands()
+    guardrails = PrometheusGuardrails()
+    opened.callback(guardrails.close)
+    http = opened.enter_context(httpx.Client(trust_env=False, follow_redirects=False))
+    worlds = ClusterWorlds(
+        api,
+        http,
+        assignments=BookAssignments(_place(settings, api, elector, opened)),
+        bundles=StoreBundles(),
+        guardrails=guardrails,
+        collector_token=environment.get(TOKEN_VARIABLE),
+        store_secret=settings.store_secret,
+        submit=errands.submit,
+        notice_failed=metrics.notice_failed,
+    )
+    opened.callback(worlds.close)
+    namespaces = tuple(settings.namespaces.split(",")) if settings.namespaces else (entered.namespace,)
+    agenda = Agenda[Key](time.monotonic)
+    turns = Turns(api, worlds, metrics, now=clock.now, longest_wait=settings.step_seconds)
+    dispatcher = Dispatcher(agenda, turns, leading=elector.leading, failed=metrics.failed, workers=settings.workers)
+    resync = Resync(
+        api, namespaces=namespaces, put=agenda.put, seconds=settings.resync_seconds, monotonic=time.monotonic
+    )
+    return Built(namespaces, elector, agenda, resync, dispatcher, errands, metrics, registry, opened)
+
+
+def _place(settings: Settings, api: Api, elector: Elector, opened: ExitStack) -> Place:
+    scheme, _, rest = settings.assignments.partition("://")
+    if scheme == "configmap":
+        namespace, _, name = rest.partition("/")
+        return ConfigMapPlace(api, namespace=namespace, name=name)
+    password = settings.redis_password.get_secret_value() if settings.redis_password else None
+    place = RedisPlace(settings.assignments, password=password, before_writing=elector.require)
+    opened.callback(place.close)
+    return place
