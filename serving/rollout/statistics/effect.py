@@ -5,16 +5,22 @@ comes from the delta method: the ratio's error is that of `(numerator - ratio * 
 (Deng, Knoblich, Lu, "Applying the Delta Method in Metric Analytics", KDD 2018). CUPED subtracts what a pre-period
 covariate predicts (Deng, Xu, Kohavi, Walker, WSDM 2013); the covariate may itself be a ratio. Users are the unit
 throughout, as they are what is randomised.
+
+A relative effect's interval is Fieller's (JRSS B 1954): the effects r that `candidate - (1 + r) * stable` does not
+exclude. It is a difference of means for every r, so it holds as well as an absolute difference does; the symmetric
+interval of the delta method does not where a few users decide the sums (README.md, "What was learned").
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, sqrt
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.rollout.statistics.moments import Moments
+from serving.rollout.statistics.sequence import Interval
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,8 +61,7 @@ class Effect:
     Attributes:
         absolute, absolute_se: difference of the values and its standard error.
         relative, relative_se: (candidate - stable) / |stable| and its standard error by the delta method, so that
-            more is positive also where values are negative; NaN where stable is 0. It holds where stable is several
-            of its standard errors away from 0.
+            more is positive also where values are negative; NaN where stable is 0. For an interval see `interval`.
         variance_left: share of the variance that CUPED left, 1 without a covariate.
     """
 
@@ -72,6 +77,24 @@ class Effect:
     def users(self) -> int:
         """Users of both arms."""
         return self.stable.users + self.candidate.users
+
+    def interval(self, half: float) -> Interval:
+        """Fieller's interval of the relative effect, `half` standard errors to each side.
+
+        Args:
+            half: from `sequence.bound`, `sequence.one_sided_bound` (each end then holds by itself), a look's bound,
+                or a normal quantile.
+
+        Without ends where stable is within `half` standard errors of 0: then every effect is possible.
+        """
+        left, right = self.stable, self.candidate
+        sure = left.value**2 - half**2 * left.variance
+        if not sure > 0:
+            return Interval(-inf, inf)
+        middle = left.value * right.value
+        spread = sqrt(max(middle**2 - sure * (right.value**2 - half**2 * right.variance), 0.0))
+        low, high = (middle - spread) / sure - 1, (middle + spread) / sure - 1
+        return Interval(low, high) if left.value > 0 else Interval(-high, -low)
 
 
 def effect(metric: Metric, stable: Moments, candidate: Moments) -> Effect:

@@ -54,10 +54,7 @@ def always_valid(estimate: float, se: float, users: int, *, alpha: float, rho: f
 
 def always_valid_lower(estimate: float, se: float, users: int, *, alpha: float, rho: float) -> Interval:
     """The one-sided sequence: the truth is ever below `low` with a chance of at most alpha."""
-    _check(users, alpha)
-    time = users * rho**2
-    half = se * sqrt(2 * (time + 1) / time * log(1 + sqrt(time + 1) / (2 * alpha)))
-    return Interval(estimate - half, inf)
+    return Interval(estimate - se * one_sided_bound(users, alpha=alpha, rho=rho), inf)
 
 
 def bound(users: float, *, alpha: float, rho: float) -> float:
@@ -65,6 +62,13 @@ def bound(users: float, *, alpha: float, rho: float) -> float:
     _check(users, alpha)
     time = users * rho**2
     return sqrt(2 * (time + 1) / time * log(sqrt(time + 1) / alpha))
+
+
+def one_sided_bound(users: float, *, alpha: float, rho: float) -> float:
+    """Distance of the one-sided sequence's end from the estimate, in standard errors."""
+    _check(users, alpha)
+    time = users * rho**2
+    return sqrt(2 * (time + 1) / time * log(1 + sqrt(time + 1) / (2 * alpha)))
 
 
 def _check(users: float, alpha: float) -> None:

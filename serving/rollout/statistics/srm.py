@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import gammaln
 from scipy.stats import chi2
+
+Floats = npt.NDArray[np.float64]
 
 
 class RatioError(ValueError):
@@ -76,12 +79,20 @@ class RatioWatch:
         used = [(found, share) for found, share in zip(counts, shares, strict=True) if share > 0]
         if any(found for found, share in zip(counts, shares, strict=True) if share == 0):
             return float("inf")  # users in an arm that had no share: no further evidence is needed
-        found, share = np.array([f for f, _ in used], dtype=float), np.array([s for _, s in used]) / sum(shares)
-        prior = self.weight * share
-        mixture = (
-            gammaln(prior.sum()) - gammaln(prior.sum() + found.sum()) + (gammaln(prior + found) - gammaln(prior)).sum()
-        )
-        return float(mixture - sum(f * log(s) for f, s in zip(found, share, strict=True)))
+        found = np.array([count for count, _ in used], dtype=np.float64)
+        return float(log_evidence(found, [share for _, share in used], self.weight))
+
+
+def log_evidence(counts: Floats, shares: Sequence[float], weight: float) -> Floats:
+    """Logarithm of the Bayes factor against the shares, all above 0: float64 [..., arms] to [...].
+
+    Under the alternative the shares are Dirichlet around the assigned ones, with `weight` users' worth of belief.
+    """
+    share = np.asarray(shares, dtype=np.float64) / np.sum(shares)
+    prior, total = weight * share, counts.sum(axis=-1)
+    mixture = gammaln(weight) - gammaln(weight + total) + (gammaln(prior + counts) - gammaln(prior)).sum(axis=-1)
+    found: Floats = mixture - counts @ np.log(share)
+    return found
 
 
 def _expected(counts: Sequence[int], shares: Sequence[float]) -> list[float]:
