@@ -74,15 +74,15 @@ class Truth:
 def draw(seed: int, users: int, items: int, interactions: int) -> World:
     """Draw a world; the same arguments give the same one."""
     rng = np.random.default_rng(seed)
-    scenes = _scenes(random.Random(seed), items)
+    scenes = scenes_of(random.Random(seed), items)
     segments: Ints = np.arange(users) % len(SEGMENTS)
     person, picture = rng.normal(0.0, USER_SD, users), rng.normal(0.0, ITEM_SD, items)
     popularity = 1.0 / np.sqrt(np.arange(1, items + 1))
     who = rng.integers(users, size=interactions)
     what = rng.choice(rng.permutation(items), size=interactions, p=popularity / popularity.sum())
     when = np.sort(rng.choice(PERIOD_SECONDS, size=interactions, replace=False)) + START
-    liked = LIKE * _liked(scenes)[segments[who], what]
-    probabilities = sigmoid(BIAS + person[who] + picture[what] + liked)
+    taste = LIKE * liked(scenes)[segments[who], what]
+    probabilities = sigmoid(BIAS + person[who] + picture[what] + taste)
     user_ids, item_ids = [_id("u", number) for number in range(users)], [_id("i", number) for number in range(items)]
     dataset = Dataset.of(
         pd.DataFrame(
@@ -97,7 +97,7 @@ def draw(seed: int, users: int, items: int, interactions: int) -> World:
         pd.DataFrame({"user_id": user_ids, "segment": [SEGMENTS[number] for number in segments]}),
     )
     # Each segment likes as many things and settings as any other, so it says nothing about an unknown picture.
-    truth = Truth(expected_auc(person[who] + liked, probabilities), expected_auc(person[who], probabilities))
+    truth = Truth(expected_auc(person[who] + taste, probabilities), expected_auc(person[who], probabilities))
     return World(dataset, dict(zip(item_ids, scenes, strict=True)), truth)
 
 
@@ -105,7 +105,7 @@ def _id(letter: str, number: int) -> str:
     return f"{letter}{number + 1:04d}"
 
 
-def _scenes(rng: random.Random, count: int) -> list[Scene]:
+def scenes_of(rng: random.Random, count: int) -> list[Scene]:
     """Every pair of thing and setting about equally often; all else at random, and of no consequence."""
     pairs = [(kind, setting) for kind in KINDS for setting in SETTINGS]
     dealt = [pair for _ in range(-(-count // len(pairs))) for pair in rng.sample(pairs, len(pairs))]
@@ -128,7 +128,7 @@ def _scene(rng: random.Random, kind: str, setting: str) -> Scene:
     )
 
 
-def _liked(scenes: Sequence[Scene]) -> Floats:
+def liked(scenes: Sequence[Scene]) -> Floats:
     """[segments, items]: 0, 1 or 2, how many of thing and setting the segment likes."""
     rows = [
         [(scene.kind in kinds) + (scene.setting in settings) for scene in scenes] for kinds, settings in LIKES.values()

@@ -56,7 +56,7 @@ class RatioWatch:
             mismatches later.
     """
 
-    weight: float = 10_000.0
+    weight: float = 1_000.0
     log_evidence: float = 0.0
     least_p: float = 1.0
 
