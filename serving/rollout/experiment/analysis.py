@@ -1,6 +1,6 @@
 """What the metrics say at a moment. Pure: evidence in, a look out.
 
-The headline is the relative effect with its interval (delta method, CUPED where there is a time before). Secondary
+The headline is the relative effect with its interval (Fieller's, CUPED where there is a time before). Secondary
 metrics and guardrails are always-valid whatever the primary's method is, as they are shown at every look.
 """
 
@@ -20,7 +20,7 @@ from serving.rollout.experiment.spec import ExperimentSpec, Margin, Metric
 from serving.rollout.experiment.state import Estimate, Look, Outcome, State
 from serving.rollout.statistics.effect import Effect
 from serving.rollout.statistics.moments import Moments
-from serving.rollout.statistics.sequence import Interval, always_valid, always_valid_lower, tuning
+from serving.rollout.statistics.sequence import Interval, bound, one_sided_bound, tuning
 from serving.rollout.statistics.several import bonferroni
 from serving.rollout.statistics.srm import RatioWatch
 
@@ -90,26 +90,21 @@ def _planned(half: float | None) -> Bounds:
     def ends(found: Effect) -> Interval | None:
         if half is None:
             return None
-        return Interval(found.relative - half * found.relative_se, found.relative + half * found.relative_se)
+        return found.interval(half)
 
     return ends
 
 
 def _sequence(planned: int, alpha: float) -> Bounds:
     rho = tuning(planned, alpha)
-    return lambda found: always_valid(found.relative, found.relative_se, found.users, alpha=alpha, rho=rho)
+    return lambda found: found.interval(bound(found.users, alpha=alpha, rho=rho))
 
 
 def _one_sided(planned: int, alpha: float) -> Bounds:
     """Each end by itself holds at level alpha, at any time."""
     rho = tuning(planned, alpha)
 
-    def ends(found: Effect) -> Interval:
-        low = always_valid_lower(found.relative, found.relative_se, found.users, alpha=alpha, rho=rho).low
-        high = -always_valid_lower(-found.relative, found.relative_se, found.users, alpha=alpha, rho=rho).low
-        return Interval(low, high)
-
-    return ends
+    return lambda found: found.interval(one_sided_bound(found.users, alpha=alpha, rho=rho))
 
 
 def _guardrail(
