@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from serving.captioner.settings import CaptionerSettings
+from serving.rollout.collector.settings import Settings as CollectorSettings
 from serving.transformer.settings import Settings as TransformerSettings
 
 Schema = dict[str, Any]
@@ -19,8 +20,10 @@ TRANSFORMER_OWN = frozenset(
     {
         *("model_name", "bundle", "also", "store", "missing_file", "missing_limit"),
         *("predictor_host", "predictor_protocol", "host", "http_port", "grpc_port", "workers"),
+        *("assignments", "exposures"),
     }
 )
+COLLECTOR_OWN = frozenset({"database", "host", "port"})
 
 TEXT: Schema = {"type": "string"}
 NAME: Schema = {"type": "string", "minLength": 1}
@@ -197,4 +200,5 @@ def _field(schema: Schema) -> Schema:
 KINDS: dict[str, Schema] = KUBERNETES | {
     "captionerSettings": model_schema(CaptionerSettings),
     "transformerSettings": model_schema(TransformerSettings, TRANSFORMER_OWN),
+    "collectorSettings": model_schema(CollectorSettings, COLLECTOR_OWN),
 }

@@ -1,9 +1,11 @@
 """manifests/: the chart's objects for people without Helm.
 
     manifests/kind, manifests/gpu    profiles of the chart with a kustomization: `kubectl apply -k manifests/kind`
+    manifests/experiments            what experiments add to manifests/kind, and what they change there
     manifests/jobs                   Jobs for the kind profile: `kubectl create --filename manifests/jobs/train.yaml`
 
-No Secret is in them: the item store's password is a Secret that the reader makes, and the files say how.
+No Secret is in them: the item store's password and the key of pseudonyms are Secrets that the reader makes, and the
+files say how.
 """
 
 from collections import defaultdict
@@ -19,11 +21,13 @@ from charts.tooling.values import CHART
 FOLDER = CHART.parents[1] / "manifests"
 PROFILES = ("kind", "gpu")
 JOBS = ("train", "lift", "publish", "backfill")
-MANIFESTS = tuple(FOLDER / name for name in (*PROFILES, "jobs"))
+EXPERIMENTS = "experiments"
+MANIFESTS = tuple(FOLDER / name for name in (*PROFILES, EXPERIMENTS, "jobs"))
 
 COMPONENT = "app.kubernetes.io/component"
 HELMS_OWN = ("helm.sh/", "app.kubernetes.io/managed-by", "meta.helm.sh/")
 SECRET = "sightline-items"
+PSEUDONYMS = "sightline-pseudonyms"
 GENERATED = "# Written by `make chart` from charts/sightline: change the chart, not this file.\n"
 # The password has the name that the chart would give it, so that the Jobs also run beside an installation by Helm.
 SETTINGS = (
@@ -32,6 +36,7 @@ SETTINGS = (
     "jobs.store.uri=/work/models",
     *(f"jobs.{job}.enabled=true" for job in JOBS),
 )
+WITH_EXPERIMENTS = ("experiments.enabled=true", f"experiments.pseudonyms.existingSecret={PSEUDONYMS}")
 # Backfill writes captions where it can; train and lift read those that the image carries, as a fresh /work has none.
 WRITTEN = "jobs.captions=/work/captions"
 
@@ -45,6 +50,13 @@ KUSTOMIZATION = """\
 #   kubectl --namespace sightline create secret generic {secret} --from-literal=password="$(openssl rand -hex 24)"
 # The second command makes the item store's password, once; the pods wait for it. Change images, replicas and the rest
 # by a kustomization of your own that names this folder under `resources`.
+"""
+OVERLAY = """\
+#   kubectl apply -k manifests/experiments
+#   kubectl --namespace sightline create secret generic {secret} --from-literal=password="$(openssl rand -hex 24)"
+#   kubectl --namespace sightline create secret generic {pseudonyms} --from-literal=key="$(openssl rand -hex 24)"
+# It is manifests/kind with what experiments add and change; the node needs 2 GB more. The last two commands make the
+# item store's password and the key of the users' pseudonyms, once. manifests/samples/experiment.yaml is an experiment.
 """
 PLACES = """\
 #   kubectl --namespace sightline create --filename manifests/jobs/{job}.yaml
@@ -76,12 +88,19 @@ def manifest_files() -> dict[Path, str]:
     for profile in PROFILES:
         values = [CHART / f"values-{profile}.yaml"]
         objects = parse(render(values, (*SETTINGS, WRITTEN)))
-        served = [NAMESPACE, *(each for each in objects if _component(each) not in JOBS or each["kind"] != "Job")]
-        files |= dict(_profile(profile, [_plain(each) for each in served if not _is_test(each)]))
+        files |= dict(_profile(profile, served(objects)))
         if profile == "kind":
+            experiments = served(parse(render(values, (*SETTINGS, WRITTEN, *WITH_EXPERIMENTS))))
+            files |= dict(_overlay(profile, served(objects), experiments))
             reading = parse(render(values, (*SETTINGS, "jobs.backfill.enabled=false")))
             files |= dict(_jobs([each for each in objects if _component(each) == "backfill"])) | dict(_jobs(reading))
     return files
+
+
+def served(objects: list[Object]) -> list[Object]:
+    """What stays: without Jobs that people start, tests and Helm's marks; with the namespace."""
+    kept = [each for each in objects if not _is_test(each) and (_component(each) not in JOBS or each["kind"] != "Job")]
+    return [NAMESPACE, *map(_plain, kept)]
 
 
 def _profile(profile: str, objects: list[Object]) -> Iterator[tuple[Path, str]]:
@@ -98,6 +117,33 @@ def _profile(profile: str, objects: list[Object]) -> Iterator[tuple[Path, str]]:
     }
     head = KUSTOMIZATION.format(profile=profile, secret=SECRET)
     yield FOLDER / profile / "kustomization.yaml", GENERATED + head + dump(kustomization)
+
+
+def _overlay(base: str, known: list[Object], wanted: list[Object]) -> Iterator[tuple[Path, str]]:
+    """A kustomization over another one: new objects as resources, changed ones whole, as patches."""
+    before = {_identity(each): each for each in known}
+    parts: dict[str, list[Object]] = defaultdict(list)
+    patches: dict[str, Object] = {}
+    for each in wanted:
+        if _identity(each) not in before:
+            parts[_file(each)].append(each)
+        elif each != before[_identity(each)]:
+            patches[f"changed-{each['kind'].lower()}-{_component(each)}"] = each
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "sightline",
+        "resources": [f"../{base}", *(f"{name}.yaml" for name in sorted(parts))],
+        "patches": [{"path": f"{name}.yaml"} for name in sorted(patches)],
+    }
+    for name, members in sorted((parts | {name: [each] for name, each in patches.items()}).items()):
+        yield FOLDER / EXPERIMENTS / f"{name}.yaml", GENERATED + dump(*members)
+    head = OVERLAY.format(secret=SECRET, pseudonyms=PSEUDONYMS)
+    yield FOLDER / EXPERIMENTS / "kustomization.yaml", GENERATED + head + dump(kustomization)
+
+
+def _identity(each: Object) -> tuple[str, str]:
+    return each["kind"], each["metadata"]["name"]
 
 
 def _jobs(objects: list[Object]) -> Iterator[tuple[Path, str]]:
@@ -120,7 +166,7 @@ def _component(each: Object) -> str:
 
 
 def _file(each: Object) -> str:
-    special = {"NetworkPolicy": "network", "Namespace": "namespace"}
+    special = {"NetworkPolicy": "network", "Namespace": "namespace", "CustomResourceDefinition": "crd"}
     return special.get(each["kind"]) or _component(each) or "other"
 
 

@@ -81,6 +81,15 @@ def _by_kserve(service: str, name: str, part: Object, runtimes: dict[str, Object
     """KServe lays the component's fields over the runtime's, joins lists, and adds labels that Services select by."""
     runtime = runtimes[part["model"]["runtime"]] if "model" in part else {}
     joined = {key: [*runtime.get(key, []), *part.get(key, [])] for key in ("containers", "initContainers", "volumes")}
-    labels = {"app": f"isvc.{service}-{name}", "component": name, "serving.kserve.io/inferenceservice": service}
+    labels = {
+        "app": f"isvc.{by_kserve(service, name, part)}",
+        "component": name,
+        "serving.kserve.io/inferenceservice": service,
+    }
     owner = f"InferenceService/{service} {name}"
     return Pod(owner, part.get("labels", {}) | labels, part.get("annotations", {}), {**runtime, **part, **joined})
+
+
+def by_kserve(service: str, name: str, part: Object) -> str:
+    """Name of the Deployment and Service that KServe makes for a part; a predictor may have a name of its own."""
+    return f"{service}-{part['name']}-{name}" if "name" in part else f"{service}-{name}"

@@ -27,6 +27,18 @@ HEALTHY = {
     'sightline_captioner_images_total{pod="c0",replica="a",code="ok"}': "0+100",
     'sightline_captioner_images_total{pod="c0",replica="a",code="not_an_image"}': "0+100",
     'sightline_captioner_requests_total{pod="c0",replica="a",status="200"}': "0+100",
+    'sightline_assignment_age_seconds{pod="t0"}': "2",
+    'sightline_exposures_total{pod="t0",model="ranker",result="queued"}': "0+300",
+    'sightline_exposures_total{pod="t0",model="ranker",result="written"}': "0+300",
+    'sightline_arm_requests_total{pod="t0",model="ranker",experiment="e",arm="stable",outcome="ok"}': "0+100",
+    'sightline_arm_requests_total{pod="t0",model="ranker",experiment="e",arm="stable",outcome="failed"}': "0+100",
+    'sightline_arm_requests_total{pod="t0",model="ranker",experiment="e",arm="candidate",outcome="ok"}': "0+100",
+    'sightline_experiment_phase{pod="o0",experiment="e",phase="Running"}': "1",
+    'sightline_experiment_ratio_p{pod="o0",experiment="e"}': "0.4",
+    'sightline_experiment_phase{pod="o0",experiment="old",phase="RolledBack"}': "1",
+    'sightline_experiment_ratio_p{pod="o0",experiment="old"}': "0.00001",
+    'sightline_operator_leader{pod="o0"}': "1",
+    'sightline_operator_leader{pod="o1"}': "0",
 }
 """Growth per step. Callers' mistakes and pictures that nobody can caption are part of health."""
 
@@ -55,9 +67,22 @@ UNWELL: dict[str, dict[str, str | None]] = {
     "SightlineCaptionerFailing": {
         'sightline_captioner_images_total{pod="c0",replica="a",code="captioner_failed"}': "0+30"
     },
+    "SightlineAssignmentStale": {'sightline_assignment_age_seconds{pod="t0"}': "400"},
+    "SightlineExposuresLost": {'sightline_exposures_total{pod="t0",model="ranker",result="dropped"}': "0+3"},
+    "SightlineExposuresNotAcknowledged": {
+        'sightline_exposures_total{pod="t0",model="ranker",result="written"}': "500+0"
+    },
+    "SightlineCandidateFailing": {
+        'sightline_arm_requests_total{pod="t0",model="ranker",experiment="e",arm="candidate",outcome="fallback"}': "0+5"
+    },
+    "SightlineSampleRatioMismatch": {'sightline_experiment_ratio_p{pod="o0",experiment="e"}': "0.00001"},
+    "SightlineExperimentsNotReconciled": {'sightline_operator_leader{pod="o0"}': "0"},
+    "SightlineExperimentsNotReconciled: steps fail": {
+        'sightline_experiment_reconcile_failures_total{pod="o0",experiment="e"}': "0+1"
+    },
     "SightlineCaptionerBusy": {'sightline_captioner_requests_total{pod="c0",replica="a",status="503"}': "0+50"},
 }
-"""Per alert what is different from health; None is a series that is not there."""
+"""Per alert, and its ways where it has several, what is different from health; None is a series that is not there."""
 
 
 def promtool_test(name: str, changes: Mapping[str, str | None], firing: list[str]) -> dict[str, object]:

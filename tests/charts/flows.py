@@ -7,12 +7,13 @@ from typing import Any
 
 from scenario import Scenario
 
-from charts.tooling.pods import Pod
+from charts.tooling.pods import Pod, by_kserve
 from charts.tooling.render import Object
 
 TOLD = re.compile(
     r"^(?:--[\w-]+=)?(?:(?P<scheme>[a-z0-9+]+)://)?(?P<host>[a-z0-9][a-z0-9.-]*)(?::(?P<port>\d+))?(?:/.*)?$"
 )
+NOT_HERE = {"file", "configmap"}
 PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379, "s3": 443}
 
 
@@ -26,12 +27,14 @@ class Connection:
 
 
 def connections(scenario: Scenario) -> Iterator[Connection]:
-    """Everything with a scheme or a port in the pods' arguments, but the pod's own machine."""
+    """Everything with a scheme or a port in the pods' arguments, but the pod's own machine and the API server."""
     for pod in scenario.pods:
         for container in pod.all_containers:
             for text in (*container.get("command", []), *container.get("args", [])):
                 found = TOLD.match(text)
-                if found and (found["scheme"] or found["port"]) and found["host"] != "127.0.0.1":
+                if not found or found["scheme"] in NOT_HERE or found["host"] == "127.0.0.1":
+                    continue
+                if found["scheme"] or found["port"]:
                     yield Connection(pod, found["host"], int(found["port"] or PORTS[found["scheme"]]))
 
 
@@ -48,7 +51,7 @@ def targets(scenario: Scenario, host: str, port: int) -> list[tuple[Pod, int]]:
                 (pod, port) for pod in scenario.pods if pod.owner.startswith("RayService") and "head" not in pod.owner
             ]
         for part in ("predictor", "transformer"):
-            if host == f"{name}-{part}" and part in each["spec"]:
+            if part in each["spec"] and host == by_kserve(name, part, each["spec"][part]):
                 (pod,) = [pod for pod in scenario.pods if pod.owner == f"InferenceService/{name} {part}"]
                 return [(pod, _first_port(pod) if port == 80 else port)]
     return []

@@ -16,6 +16,7 @@ RAY_UPGRADE = f"{RAY},captioner.rayService.upgrade.strategy=NewClusterWithIncrem
 STORE = "model.source=store,model.uri=s3://bucket/models/ranker/7"
 GPU = r"resources.limits.nvidia\.com/gpu=1"
 KEDA = "autoscaling.enabled=true,transformer.autoscaling.by=keda"
+EXPERIMENTS = "experiments.enabled=true"
 EXTERNAL_ITEMS = "items.redis.bundled.enabled=false,items.redis.external.url"
 
 # What is set: the paths that the message must name, each at the start of a line.
@@ -95,6 +96,17 @@ REFUSED: dict[str, set[str]] = {
         "items.redis.external.caSecret",
         "items.redis.external.usernameKey",
     },
+    "ranker.inferenceService.predictorName=captions": {"ranker.inferenceService.predictorName"},
+    f"{KSERVE},ranker.inferenceService.predictorName=captions": {"ranker.inferenceService.predictorName"},
+    f"{EXPERIMENTS},ranker.mode=external,ranker.externalHost=triton:8001": {"experiments.enabled"},
+    f"{EXPERIMENTS},{COLLOCATED}": {"ranker.inferenceService.transformer", "ranker.inferenceService.storage"},
+    f"{EXPERIMENTS},experiments.collector.enabled=false": {"experiments.exposures.url"},
+    f"{EXPERIMENTS},experiments.exposures.url=http://me:secret@events/v1/exposures": {"experiments.exposures.url"},
+    f"{EXPERIMENTS},experiments.exposures.url=redis://valkey:6379/0": {"experiments.exposures.url"},
+    f"{EXPERIMENTS},experiments.exposures.url=file:///exposures": {"experiments.exposures.url"},
+    f"{EXPERIMENTS},experiments.controller.serviceAccount.create=false": {"experiments.controller.serviceAccount"},
+    f"{EXPERIMENTS},experiments.assignments.via=redis,{EXTERNAL_ITEMS}=rediss://valkey:6379/0,"
+    "items.redis.external.caSecret=ca": {"experiments.assignments.via"},
     "jobs.recipe.inline=steps,jobs.recipe.name=movielens": {"jobs.recipe"},
     "jobs.lift.enabled=true,jobs.lift.gpus=1,images.trainer.tagSuffix=-cuda": {"jobs.lift.gpus"},
     "jobs.train.enabled=true,jobs.train.gpus=1,jobs.train.schedule=daily": {

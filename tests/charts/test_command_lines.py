@@ -15,11 +15,14 @@ from typer.main import get_command
 
 from charts.tooling.pods import Pod
 from charts.tooling.render import Object
+from models.experiments.events import KEY_VARIABLE
 from serving.backfill import arguments as backfill
 from serving.captioner import run as captioner
 from serving.captioner.settings import CaptionerSettings, MachineSettings, read_machine, read_settings
 from serving.cli.main import app
 from serving.ranker import settings as ranker
+from serving.rollout.collector import settings as collector
+from serving.rollout.operator import settings as operator
 from serving.transformer import settings as transformer
 from training import job_arguments as job
 
@@ -27,7 +30,7 @@ from training import job_arguments as job
 FIELDS = {"JOB_NAME": "sightline-train-1234", "NODE_RANK": "0", "POD_IP": "10.0.0.1"}
 # Read by serving/items, serving/termination and the command line, beside the services' own prefixes.
 STORE = {"SIGHTLINE_STORE_PASSWORD", "SIGHTLINE_STORE_USERNAME", "SIGHTLINE_STORE_CA_FILE"}
-OTHERS = {"SIGHTLINE_TERMINATION_LOG", "SIGHTLINE_GIT_REVISION"}
+OTHERS = {"SIGHTLINE_TERMINATION_LOG", "SIGHTLINE_GIT_REVISION", KEY_VARIABLE, collector.TOKEN_VARIABLE}
 TRITON = {
     *(
         "model-repository",
@@ -70,6 +73,12 @@ def parse(line: Sequence[str], environ: Mapping[str, str]) -> str:
             )
             read_settings(environ, {n: value for n, value in given.items() if n in CaptionerSettings.model_fields})
             return "captioner"
+        case ["python", "-m", "serving.rollout.collector.run", *rest]:
+            collector.read_settings(rest, environ)
+            return "collector"
+        case ["python", "-m", "serving.rollout.operator.run", *rest]:
+            operator.read_settings(rest, environ)
+            return "operator"
         case ["python", "-m", "serving.backfill.run", *rest]:
             backfill.parse(rest, {**environ, backfill.INDEX_VARIABLE: "0"})
             return "backfill"
@@ -123,6 +132,7 @@ def test_the_sweep_parses_every_program() -> None:
     seen = Counter(parse(words(c), environment(c)) for scenario in every() for _, c in lines(scenario))
     assert seen.keys() == {
         *("transformer", "ranker", "captioner", "backfill", "train", "lift", "publish", "torchrun"),
+        *("collector", "operator", "verdict"),
         *("sightline check", "sightline models fetch", "tritonserver", "redis-server"),
     }
 
@@ -149,6 +159,7 @@ def settings_variables() -> set[str]:
         "SIGHTLINE_TRANSFORMER_": transformer.Settings,
         "SIGHTLINE_RANKER_": ranker.Settings,
         "SIGHTLINE_CAPTIONER_": CaptionerSettings,
+        "SIGHTLINE_OPERATOR_": operator.Settings,
     }
     return {prefix + name.upper() for prefix, model in classes.items() for name in model.model_fields}
 
@@ -166,5 +177,5 @@ def test_secrets_are_never_written_into_arguments(scenario: Scenario) -> None:
         for word in [*container.get("command", []), *container.get("args", [])]:
             assert not re.search(r"://[^/]*:[^/]*@", word), f"{pod.owner}: {word}"
         for variable in container.get("env", []):
-            if re.search("PASSWORD|SECRET|TOKEN|AUTH", variable["name"]):
+            if re.search("PASSWORD|SECRET|TOKEN|AUTH|KEY", variable["name"]):
                 assert "valueFrom" in variable, f"{pod.owner} {variable['name']}"

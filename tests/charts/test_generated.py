@@ -11,7 +11,7 @@ import yaml
 from scenario import ROOT
 
 from charts.tooling.generate import main
-from charts.tooling.manifests import JOBS, PROFILES
+from charts.tooling.manifests import EXPERIMENTS, JOBS, PROFILES, SETTINGS, WITH_EXPERIMENTS, WRITTEN, served
 from charts.tooling.programs import kubectl
 from charts.tooling.render import parse, render
 from charts.tooling.values import CHART, ValuesError, read_values
@@ -77,27 +77,46 @@ def test_a_value_without_comment_or_type_is_refused(text: str, fault: str, tmp_p
         read_values(tmp_path / "values.yaml")
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_kubectl_builds_the_manifests(profile: str) -> None:
-    command = [str(kubectl()), "kustomize", str(MANIFESTS / profile)]
+def built(name: str) -> list[dict[str, Any]]:
+    command = [str(kubectl()), "kustomize", str(MANIFESTS / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    built = parse(done.stdout)
-    assert len(built) > 20
-    assert {each["kind"] for each in built} & {"Secret", "Pod"} == set()
-    assert {each["metadata"].get("namespace", "sightline") for each in built} == {"sightline"}
     assert "helm.sh/" not in done.stdout
+    return parse(done.stdout)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_manifests_ask_for_the_secret_that_their_head_says_how_to_make(profile: str) -> None:
-    folder = MANIFESTS / profile
-    head = (folder / "kustomization.yaml").read_text()
-    named = set()
-    for file in folder.glob("*.yaml"):
-        named |= {found["name"] for each in parse(file.read_text()) for found in references(each)}
-    assert named == {"sightline-items"}
-    assert "create secret generic sightline-items --from-literal=password=" in head
+@pytest.mark.parametrize("name", [*PROFILES, EXPERIMENTS])
+def test_kubectl_builds_the_manifests(name: str) -> None:
+    objects = built(name)
+    assert len(objects) > 20
+    assert {each["kind"] for each in objects} & {"Secret", "Pod"} == set()
+    assert {each["metadata"].get("namespace", "sightline") for each in objects} == {"sightline"}
+
+
+def test_the_manifests_of_experiments_are_what_the_chart_renders_with_them() -> None:
+    """Kind's, with the patches: also where a patch is a list that Kubernetes would merge."""
+    settings = (*SETTINGS, WRITTEN, *WITH_EXPERIMENTS)
+    wanted = served(parse(render([CHART / "values-kind.yaml"], settings)))
+    assert as_text(built(EXPERIMENTS)) == as_text(wanted)
+    assert len(as_text(wanted)) == len(wanted)
+
+
+def as_text(objects: list[dict[str, Any]]) -> set[str]:
+    """Objects without the namespace that kustomize writes into them."""
+    texts = set()
+    for each in objects:
+        metadata = {key: value for key, value in each["metadata"].items() if key != "namespace"}
+        texts.add(json.dumps(each | {"metadata": metadata}, sort_keys=True))
+    return texts
+
+
+@pytest.mark.parametrize("name", [*PROFILES, EXPERIMENTS])
+def test_manifests_ask_for_the_secrets_that_their_head_says_how_to_make(name: str) -> None:
+    head = (MANIFESTS / name / "kustomization.yaml").read_text()
+    named = {(found["name"], found["key"]) for each in built(name) for found in references(each)}
+    expected = {("sightline-items", "password")}
+    assert named == expected | ({("sightline-pseudonyms", "key")} if name == EXPERIMENTS else set())
+    assert all(f"create secret generic {secret} --from-literal={key}=" in head for secret, key in named)
 
 
 def references(part: Any) -> Iterator[dict[str, Any]]:

@@ -68,7 +68,7 @@ def test_the_sweep_covers_every_kind_that_the_chart_makes() -> None:
     assert kinds == CUSTOM | {
         *("ConfigMap", "Secret", "Service", "ServiceAccount", "PersistentVolumeClaim", "Namespace", "Pod"),
         *("Deployment", "StatefulSet", "Job", "CronJob", "HorizontalPodAutoscaler", "PodDisruptionBudget"),
-        *("NetworkPolicy", "Ingress"),
+        *("NetworkPolicy", "Ingress", "CustomResourceDefinition", "Role", "RoleBinding"),
     }
 
 

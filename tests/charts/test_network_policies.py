@@ -10,7 +10,7 @@ from charts.tooling.pods import Pod
 from charts.tooling.render import Object, parse, render
 
 RAY_PORTS = (6379, 8265, 10001)
-PORTS = (53, 443, 6379, 8000, 8002, 8080, 8081, 8265, 9000, 10001, 29500)
+PORTS = (53, 443, 6379, 8000, 8002, 8080, 8081, 8090, 8095, 8096, 8097, 8265, 9000, 10001, 29500)
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:
@@ -94,6 +94,51 @@ def test_the_stack_has_exactly_the_flows_that_it_needs() -> None:
     assert flows(load("defaults")) == STACK
 
 
+EVENTS = {("transformer", "collector", 8090), ("controller", "collector", 8090)}
+
+
+def with_candidate(scenario: Scenario) -> dict[str, dict[str, str]]:
+    """Labels by role, with those of a candidate's pods as the controller makes them beside a Deployment."""
+    labels = {component: pod.labels for component, pod in roles(scenario).items()}
+    own = {"app.kubernetes.io/component": "candidate", "sightline.dev/experiment": "captions"}
+    ranker = {key: value for key, value in labels["ranker"].items() if key != "sightline/model"}
+    return labels | {"candidate": ranker | own}
+
+
+def test_experiments_add_the_flows_of_candidates_events_and_nothing_else() -> None:
+    scenario = load("experiments")
+    network, labels = Network(scenario.objects), with_candidate(scenario)
+    found = {
+        (source, target, port)
+        for source, target, port in product(labels, labels, PORTS)
+        if network.allows(labels[source], labels[target], port)
+    }
+    assert found == STACK | EVENTS | {("transformer", "candidate", 9000), ("controller", "candidate", 8080)}
+    (monitoring,) = default_peers("monitoring")
+    scraped = {"candidate": 8002, "collector": 8090, "controller": 8095, "verdict": 8097}
+    assert all(network.lets_in(labels[role], monitoring, port) for role, port in scraped.items())
+    assert not network.lets_in(labels["controller"], monitoring, 8096)
+
+
+def test_a_candidate_of_kserve_is_warmed_by_the_rankers_policy() -> None:
+    between = flows(load("experiments-kserve"))
+    assert {("controller", "ranker", 8080), ("transformer", "ranker", 9000)} <= between
+    assert ("controller", "ranker", 9000) not in between
+    assert between >= EVENTS
+
+
+def test_named_senders_of_outcomes_and_askers_of_verdicts_are_let_in_and_nobody_else() -> None:
+    scenario = load("experiments")
+    network, pods = Network(scenario.objects), roles(scenario)
+    assert network.allows({"app": "shop"}, pods["collector"].labels, 8090)
+    assert network.allows({"app": "flagger"}, pods["verdict"].labels, 8097)
+    for stranger in ({"app": "flagger"}, {"app": "somebody"}):
+        assert not network.allows(stranger, pods["collector"].labels, 8090)
+    assert not network.allows({"app": "shop"}, pods["verdict"].labels, 8097)
+    plain = load("experiments-kserve")
+    assert not Network(plain.objects).allows({"app": "shop"}, roles(plain)["collector"].labels, 8090)
+
+
 def test_jobs_reach_what_they_read_and_write_and_training_its_own_kind() -> None:
     training = {("train", "train", port) for port in PORTS}
     backfill = {("backfill", "captioner", 8000), ("backfill", "items", 6379)}
@@ -169,6 +214,12 @@ def test_only_roles_whose_values_name_a_place_outside_may_go_there() -> None:
     captioner = reached("captioner.mode=external", "captioner.externalUrl=http://captions.example.com")
     assert captioner == {name: {443, 80} for name in ("bootstrap", "backfill", "test")}
     assert reached("captioner.settings.preset=llava-7b") == {"captioner": {443}}
+    api = {name: {443, 6443} for name in ("transformer", "controller")}
+    assert reached("experiments.enabled=true") == api
+    assert reached("experiments.enabled=true", "experiments.assignments.via=mounted") == {"controller": {443, 6443}}
+    assert reached("experiments.enabled=true", "experiments.candidates.credentialsSecret=s3") == api | {
+        "candidate": {443}
+    }
     assert reached("model.source=store", "model.uri=s3://models/ranker/7", "networkPolicy.external.to=null") == {}
 
 

@@ -5,11 +5,13 @@ import inspect
 import pytest
 from scenario import Scenario, every, load
 
-from charts.tooling.pods import Pod
+from charts.tooling.pods import Pod, by_kserve
 from charts.tooling.render import Object
 from serving.transformer.settings import Settings as TransformerSettings
 
 WORKLOADS = {"Deployment", "StatefulSet"}
+# Objects and namespaces of the Kubernetes API, whose names begin as Services' do.
+NO_HOSTS = {"namespaces", "lease", "lease-namespace", "store-secret"}
 
 
 def selected(scenario: Scenario, selector: dict[str, str]) -> list[Pod]:
@@ -154,9 +156,8 @@ def test_every_host_that_a_pod_is_told_is_a_service_of_the_release(scenario: Sce
     for each in scenario.kind("RayService"):
         services.add(f"{each['metadata']['name']}-serve-svc")
     for each in scenario.kind("InferenceService"):
-        services |= {
-            f"{each['metadata']['name']}-{part}" for part in ("predictor", "transformer") if part in each["spec"]
-        }
+        parts = [part for part in ("predictor", "transformer") if part in each["spec"]]
+        services |= {by_kserve(each["metadata"]["name"], part, each["spec"][part]) for part in parts}
     for pod in scenario.pods:
         for container in pod.all_containers:
             for host in told(container):
@@ -165,8 +166,8 @@ def test_every_host_that_a_pod_is_told_is_a_service_of_the_release(scenario: Sce
 
 def told(container: Object) -> list[str]:
     """Hosts in arguments that begin with the release's name."""
-    values = list(flags(container).values())
-    hosts = [value.partition("://")[2] or value for value in values]
+    values = [value for name, value in flags(container).items() if name not in NO_HOSTS]
+    hosts = [value.partition("://")[2] or value for value in values if not value.startswith("configmap://")]
     return [host.split(":")[0].split("/")[0] for host in hosts if host.startswith("sightline")]
 
 

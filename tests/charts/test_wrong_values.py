@@ -38,6 +38,13 @@ BY_SCHEMA = {
     ("networkPolicy.clients[0].namespaceSelektor.a=b",): ["/networkPolicy/clients/0", "namespaceSelektor"],
     ("gateway.parentRefs[0].namespace=x",): ["/gateway/parentRefs/0", "name"],
     ("global.pod.priorityClass=high",): ["/global/pod", "priorityClass"],
+    ("experiments.assignments.via=configmap",): ["/experiments/assignments/via", "mounted"],
+    ("experiments.controller.replicas=3",): ["/experiments/controller/replicas", "maximum"],
+    ("experiments.collector.settings.database=/tmp",): ["/experiments/collector/settings", "database"],
+    ("experiments.collector.settings.retention_days=0",): ["/experiments/collector/settings/retention_days", "0"],
+    ("transformer.settings.assignments=/etc/book.json",): ["/transformer/settings", "assignments"],
+    ("experiments.pseudonyms.key=secret",): ["/experiments/pseudonyms", "key"],
+    ("ranker.inferenceService.predictorName=Captions",): ["/ranker/inferenceService/predictorName", "pattern"],
 }
 
 # Combinations that the templates refuse -> words of the message: the value's path, then what to do.

@@ -19,6 +19,16 @@
 {{- else if eq .Values.ranker.inferenceService.transformer "separate" }}
 {{- printf "%s-transformer" $ranker }}
 {{- else }}
+{{- include "sightline.kserve.predictorName" . }}
+{{- end }}
+{{- end }}
+
+{{/* KServe's name of the predictor's Deployment and Service; a promoted candidate brings its own name. */}}
+{{- define "sightline.kserve.predictorName" -}}
+{{- $ranker := include "sightline.componentName" (dict "root" . "component" "ranker") }}
+{{- with .Values.ranker.inferenceService.predictorName }}
+{{- printf "%s-%s-predictor" $ranker . }}
+{{- else }}
 {{- printf "%s-predictor" $ranker }}
 {{- end }}
 {{- end }}
@@ -70,6 +80,6 @@ transformer never asks a Triton that serves another one.
 {{- if eq .Values.ranker.mode "deployment" }}
 {{- printf "http://%s:8080" $ranker }}
 {{- else if and (eq .Values.ranker.mode "inferenceservice") (not (include "sightline.ranker.collocated" .)) }}
-{{- printf "http://%s-predictor:8080" $ranker }}
+{{- printf "http://%s:8080" (include "sightline.kserve.predictorName" .) }}
 {{- end }}
 {{- end }}

@@ -22,7 +22,7 @@ captioner:
   out:
     {{- if $ray }}
     - {roles: [captioner]}
-    - {peers: kubeApi, ports: {{ .Values.networkPolicy.kubeApi.ports | toJson }}}
+    {{- include "sightline.network.kubeApi" . | nindent 4 }}
     {{- end }}
     {{- include "sightline.network.captionerOut" . | nindent 4 }}
 {{- end }}
@@ -35,7 +35,8 @@ transformer:
     - {roles: [ranker], ports: [9000]}
     {{- end }}
     {{- include "sightline.network.itemsOut" . | nindent 4 }}
-    {{- include "sightline.network.external" (dict "root" . "when" (include "sightline.network.fetches" .)) | nindent 4 }}
+    {{- include "sightline.network.external" (dict "root" . "when" (or (include "sightline.network.fetches" .) (include "sightline.network.fetchesCandidates" .))) | nindent 4 }}
+    {{- include "sightline.network.experimentsOut" . | nindent 4 }}
     {{- include "sightline.network.external" (dict "root" . "when" (eq .Values.ranker.mode "external") "ports" (list (include "sightline.network.port" (printf "tcp://%s" .Values.ranker.externalHost)))) | nindent 4 }}
 {{- end }}
 {{- if ne .Values.ranker.mode "external" }}
@@ -46,6 +47,10 @@ ranker:
     {{- else }}
     - {roles: [transformer], ports: [9000]}
     - {roles: [test], ports: [8080]}
+    {{- if and (eq .Values.ranker.mode "inferenceservice") (include "sightline.experiments.runs" (dict "root" . "part" "controller")) }}
+    # A candidate has the ranker's labels there, and is warmed.
+    - {roles: [controller], ports: [8080]}
+    {{- end }}
     {{- end }}
     - {peers: monitoring, ports: [8002]}
   out:
@@ -57,7 +62,10 @@ ranker:
 {{- if include "sightline.items.bundled" . }}
 items:
   in:
-    - {roles: [{{ $front }}, bootstrap, backfill], ports: [6379]}
+    - {roles: [{{ $front }}, bootstrap, backfill{{ if include "sightline.network.controllerUsesRedis" . }}, controller{{ end }}], ports: [6379]}
+{{- end }}
+{{- if .Values.experiments.enabled }}
+{{ include "sightline.network.experimentFlows" . }}
 {{- end }}
 {{ include "sightline.network.jobFlows" . }}
 {{- if .Values.tests.enabled }}

@@ -53,6 +53,7 @@
 {{- define "sightline.network.rule" -}}
 {{- $peers := dict "clients" (.root.Values.networkPolicy.clients | default (list (dict "podSelector" dict))) -}}
 {{- $peers = merge $peers (dict "external" .root.Values.networkPolicy.external.to "kubeApi" .root.Values.networkPolicy.kubeApi.to) -}}
+{{- $peers = merge $peers (dict "prometheus" .root.Values.networkPolicy.prometheus.to) -}}
 - {{ .side }}:
   {{- range .flow.roles }}
     - podSelector:

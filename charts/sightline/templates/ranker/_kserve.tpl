@@ -48,6 +48,9 @@ serving.kserve.io/autoscalerClass: {{ ternary .autoscaling.by "none" .autoscalin
 {{- $seconds = max $seconds (include "sightline.transformer.killSeconds" . | int) }}
 {{- end }}
 {{- $model := dict "root" . "layouts" (include "sightline.ranker.layouts" . | fromYamlArray) }}
+{{- with .Values.ranker.inferenceService.predictorName }}
+name: {{ . }}
+{{- end }}
 labels:
   {{- include "sightline.ranker.labels" . | nindent 2 }}
 annotations:
@@ -94,7 +97,7 @@ annotations:
   {{- . | nindent 2 }}
   {{- end }}
 {{ include "sightline.kserve.scaling" (dict "root" . "role" .Values.transformer) | trim }}
-{{ include "sightline.pod.spec" (merge (dict "graceSeconds" (include "sightline.transformer.killSeconds" .)) $role) }}
+{{ include "sightline.pod.spec" (merge (include "sightline.transformer.podFields" . | fromYaml) $role) }}
 {{- with include "sightline.model.initContainers" $model }}
 initContainers:
   {{- . | trim | nindent 2 }}

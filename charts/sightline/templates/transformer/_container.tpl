@@ -15,15 +15,20 @@ args:
   - --host=0.0.0.0
   - --http_port=8080
   - --grpc_port=8081
+  {{- if .Values.experiments.enabled }}
+  - --assignments={{ include "sightline.experiments.assignmentsRead" . }}
+  - --exposures={{ include "sightline.experiments.exposures" . }}
+  {{- end }}
   {{- range $name, $value := $transformer.settings }}
   - {{ printf "--%s=%s" $name (include "sightline.text" $value) | quote }}
   {{- end }}
-{{- $env := list (include "sightline.items.env" .) (include "sightline.pod.env" $pod) | join "\n" | trim }}
-{{- with $env }}
+{{- $env := list (include "sightline.items.env" .) (include "sightline.transformer.experimentEnv" .) (include "sightline.pod.env" $pod) }}
+{{- with without $env "" | join "\n" | trim }}
 env:
   {{- . | nindent 2 }}
 {{- end }}
-{{- with include "sightline.pod.envFrom" $pod }}
+{{- $envFrom := list (ternary (include "sightline.experiments.candidateEnvFrom" .) "" .Values.experiments.enabled) (include "sightline.pod.envFrom" $pod) }}
+{{- with without $envFrom "" | join "\n" | trim }}
 envFrom:
   {{- . | nindent 2 }}
 {{- end }}
@@ -58,6 +63,9 @@ volumeMounts:
   {{- with include "sightline.items.volumeMounts" . }}
   {{- . | trim | nindent 2 }}
   {{- end }}
+  {{- with include "sightline.transformer.experimentMounts" . }}
+  {{- . | trim | nindent 2 }}
+  {{- end }}
   {{- with include "sightline.pod.volumeMounts" $pod }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -81,7 +89,38 @@ volumeMounts:
 {{- with include "sightline.items.volumes" . }}
 {{ . | trim }}
 {{- end }}
+{{- if and .Values.experiments.enabled (eq .Values.experiments.assignments.via "mounted") }}
+# The whole folder: a file mounted by subPath would never change.
+- name: assignments
+  configMap: {name: {{ include "sightline.experiments.book" . }}}
+{{- end }}
 {{- with include "sightline.pod.volumes" (dict "root" . "component" "transformer" "pod" .Values.transformer.pod) }}
 {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* What sightline.pod.spec takes beside the role: seconds until the pod is killed, and whether it has a token. */}}
+{{- define "sightline.transformer.podFields" -}}
+graceSeconds: {{ include "sightline.transformer.killSeconds" . }}
+token: {{ eq (include "sightline.experiments.transformerAsksApi" .) "true" }}
+{{- end }}
+
+{{/* Pseudonyms, and the token of the collector that exposures go to. */}}
+{{- define "sightline.transformer.experimentEnv" -}}
+{{- if .Values.experiments.enabled }}
+{{- include "sightline.experiments.pseudonymEnv" . }}
+{{- include "sightline.experiments.tokenEnv" . }}
+{{- end }}
+{{- end }}
+
+{{/* The assignment where it is mounted; and the claim of the model store, where candidates are opened by this process itself. */}}
+{{- define "sightline.transformer.experimentMounts" -}}
+{{- if .Values.experiments.enabled }}
+{{- if eq .Values.experiments.assignments.via "mounted" }}
+- {name: assignments, mountPath: /etc/sightline/assignments, readOnly: true}
+{{- end }}
+{{- if include "sightline.model.claim" (dict "root" .) }}
+- {name: store, mountPath: /mnt/store, readOnly: true}
+{{- end }}
 {{- end }}
 {{- end }}
