@@ -14,6 +14,9 @@ from serving.rollout.experiment.analysis import analyse
 from serving.rollout.experiment.evidence import Day, Evidence, Quality
 from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.experiment.state import Entry, KeptReading, Lapse, Look, Outcome, Phase, State
+from serving.rollout.report.build import build
+from serving.rollout.report.document import Report
+from serving.rollout.report.page import page
 from serving.rollout.report.resource import Resource
 from serving.rollout.statistics.moments import Moments
 
@@ -181,6 +184,14 @@ STORIES: dict[str, Callable[[], Resource]] = {
 def story(request: pytest.FixtureRequest) -> tuple[str, Resource]:
     """Each end, and an experiment that came to it."""
     return request.param, STORIES[request.param]()
+
+
+@pytest.fixture(scope="session", params=STORIES)
+def written(request: pytest.FixtureRequest) -> tuple[str, Report, str]:
+    """Each end, its report and its page, drawn once."""
+    name = request.param
+    report = build(STORIES[name](), BEGUN + timedelta(days=20), watched(0.25)[1] if name == "win" else None)
+    return name, report, page(report)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 
 from serving.rollout.experiment.evidence import Evidence
 from serving.rollout.experiment.spec import ExperimentSpec
-from serving.rollout.experiment.state import Estimate, Look, Outcome, Phase, State
+from serving.rollout.experiment.state import Entry, Estimate, Look, Outcome, Phase, State
 from serving.rollout.report.build import build
 from serving.rollout.report.change import users_needed, would_change
 from serving.rollout.report.document import End, Report
@@ -206,6 +206,33 @@ def test_a_rejected_bundle_and_an_unknown_reason_give_the_controllers_words(rema
     other = report(remade(stated(Phase.ROLLED_BACK, message="the candidate's pods went away")))
     assert other.verdict.end is End.FAILED
     assert other.verdict.headline == "Rolled back: the candidate's pods went away."
+
+
+def test_the_logged_reason_comes_before_the_facts(remade: Make, stated: Make, looks: Make) -> None:
+    """A candidate that was lost while a guardrail read badly: what the controller acted on is told."""
+    logged = (
+        Entry(at=NOW, reason="CandidateLost", message="", warning=True),
+        Entry(at=NOW, reason="Ended", message="Ended as RolledBack"),
+    )
+    made = report(remade(stated(Phase.ROLLED_BACK, looks(0.003), log=logged, message="Not ready for 30 min.")))
+    assert made.verdict.end is End.FAILED
+    assert made.verdict.headline == "Rolled back: Not ready for 30 min."
+
+
+def test_a_stable_that_changed_is_no_persons_abort(remade: Make, stated: Make) -> None:
+    changed = (Entry(at=NOW, reason="StableChanged", message="", warning=True),)
+    made = report(remade(stated(Phase.ABORTED, log=changed, message="Stable was changed from a to b.")))
+    assert made.verdict.headline == "Aborted: Stable was changed from a to b."
+    assert report(remade(stated(Phase.ABORTED))).verdict.headline == "Aborted by a person, who gave no reason."
+
+
+def test_a_win_is_told_by_the_look_that_won(remade: Make, stated: Make, looks: Make) -> None:
+    """While it waits for approval looks go on; the verdict rests on the one that decided."""
+    won, later = looks(0.25)[-2], looks(0.003)[-1]
+    made = report(remade(stated(Phase.WAITING, (won, later), outcome=Outcome.WIN)))
+    assert made.primary is not None
+    assert made.primary.relative == won.primary.relative
+    assert len(made.points) == 2
 
 
 def test_the_spec_that_counts_is_the_one_it_began_with(remade: Make, stated: Make, looks: Make) -> None:

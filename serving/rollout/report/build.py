@@ -25,7 +25,7 @@ from serving.rollout.report.document import (
 )
 from serving.rollout.report.how import how
 from serving.rollout.report.resource import Resource
-from serving.rollout.report.sentence import verdict
+from serving.rollout.report.sentence import deciding, verdict
 from serving.rollout.report.views import Views, views
 
 _QUALITY = {
@@ -44,7 +44,7 @@ def build(found: Resource, now: datetime, evidence: Evidence | None = None) -> R
     """
     state = found.state
     spec = state.started if state is not None and state.started is not None else found.spec
-    look = state.looks[-1] if state is not None and state.looks else None
+    look = deciding(state) if state is not None else None
     said = verdict(spec, state, found.given_reason)
     seen = views(spec, evidence) if evidence is not None else Views()
     target = spec.target
@@ -65,7 +65,7 @@ def build(found: Resource, now: datetime, evidence: Evidence | None = None) -> R
         method=str(spec.analysis.method),
         planned_users=spec.analysis.planned_users,
         points=tuple(_point(spec, each) for each in state.looks) if state else (),
-        metrics=_metrics(spec, look),
+        metrics=_metrics(spec, look, _detailed(spec, state, look)),
         arms=_arms(look),
         ratio=_ratio(spec, state, look),
         limits=_limits(spec, state),
@@ -117,14 +117,22 @@ def _unit(metric: Metric) -> str:
     return "" if metric.denominator is not None else words.column(metric.numerator)
 
 
-def _metrics(spec: ExperimentSpec, look: Look | None) -> tuple[MetricView, ...]:
-    if look is None:
+def _detailed(spec: ExperimentSpec, state: State | None, look: Look | None) -> Look | None:
+    """The look that tells the other metrics: the verdict's, or the newest where the state has thinned that one."""
+    if state is None or look is None:
+        return look
+    told = len(look.secondary) == len(spec.secondary_metrics) and len(look.guardrails) == len(spec.metric_guardrails)
+    return look if told else state.looks[-1]
+
+
+def _metrics(spec: ExperimentSpec, look: Look | None, detailed: Look | None) -> tuple[MetricView, ...]:
+    if look is None or detailed is None:
         return ()
     margins = {each.metric.name: each for each in spec.metric_guardrails}
     found = [_metric(spec.primary_metric, look.primary, "primary", _judged(spec.primary_metric, look.primary))]
-    for metric, estimate in zip(spec.secondary_metrics, look.secondary, strict=False):
+    for metric, estimate in zip(spec.secondary_metrics, detailed.secondary, strict=False):
         found.append(_metric(metric, estimate, "secondary", _judged(metric, estimate)))
-    for estimate in look.guardrails:
+    for estimate in detailed.guardrails:
         margin = margins[estimate.metric]
         judged = _kept(margin.margin, good(margin.metric), estimate, broken=worse(margin, estimate))
         view = _metric(margin.metric, estimate, "guardrail", judged)

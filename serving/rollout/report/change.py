@@ -10,6 +10,7 @@ from serving.rollout.experiment.spec import ExperimentSpec, Method
 from serving.rollout.experiment.state import Estimate, Look, State
 from serving.rollout.report import words
 from serving.rollout.report.document import End
+from serving.rollout.report.sentence import deciding
 from serving.rollout.statistics.sequence import bound, tuning
 
 _MOST = 1e12
@@ -18,7 +19,7 @@ _MOST = 1e12
 
 def would_change(end: End, spec: ExperimentSpec, state: State | None) -> tuple[str, ...]:
     """Sentences, the nearest first."""
-    look = state.looks[-1] if state is not None and state.looks else None
+    look = deciding(state) if state is not None else None
     match end:
         case End.RATIO:
             return (

@@ -14,6 +14,16 @@ _EXCEPTIONS = {
     Phase.REJECTED: End.REJECTED,
     Phase.ABORTED: End.ABORTED,
 }
+_REASONS = {
+    "Harm": End.HARM,
+    "GuardrailBreached": End.GUARDRAIL,
+    "MetricGuardrailBreached": End.GUARDRAIL,
+    "SampleRatioMismatch": End.RATIO,
+    "NoData": End.NO_DATA,
+    "CandidateLost": End.FAILED,
+    "Refused": End.FAILED,
+}
+"""What the controller gives as reason of a rollback (`experiment/dangers.py`)."""
 _AFTER_WIN = {
     Phase.WAITING: "It waits for approval: sightline experiment approve.",
     Phase.PROMOTING: "The candidate is replacing what served before.",
@@ -48,7 +58,7 @@ def verdict(spec: ExperimentSpec, state: State | None, given_reason: str = "") -
 
 
 def end_of(spec: ExperimentSpec, state: State) -> End:
-    """What the experiment came to, by the facts that its state holds, not by the words of its log."""
+    """What the experiment came to: by the reason that was logged for it, or by the facts that its state holds."""
     towards = state.end or state.phase
     if towards in _WON:
         return End.WIN
@@ -56,6 +66,9 @@ def end_of(spec: ExperimentSpec, state: State) -> End:
         return _EXCEPTIONS[towards]
     if towards is not Phase.ROLLED_BACK:
         return End.WAITING
+    logged = next((_REASONS[each.reason] for each in reversed(state.log) if each.reason in _REASONS), None)
+    if logged is not None:
+        return logged
     if state.ratio_least_p <= spec.analysis.ratio_alpha:
         return End.RATIO
     if state.outcome is Outcome.HARM:
@@ -63,6 +76,13 @@ def end_of(spec: ExperimentSpec, state: State) -> End:
     if any(each.breached for each in state.readings) or lost(spec, state):
         return End.GUARDRAIL
     return End.NO_DATA if state.blind is not None else End.FAILED
+
+
+def deciding(state: State) -> Look | None:
+    """The look that the verdict rests on: the last one that decided, else the newest."""
+    decided = (each for each in reversed(state.looks) if each.outcome in (Outcome.WIN, Outcome.HARM))
+    newest = state.looks[-1] if state.looks else None
+    return next(decided, newest) if state.outcome in (Outcome.WIN, Outcome.HARM) else newest
 
 
 def lost(spec: ExperimentSpec, state: State) -> list[tuple[Margin, Estimate]]:
@@ -79,17 +99,18 @@ def lost(spec: ExperimentSpec, state: State) -> list[tuple[Margin, Estimate]]:
 
 
 def _said(end: End, spec: ExperimentSpec, state: State, given: str) -> tuple[str, tuple[str, ...]]:
-    look = state.looks[-1] if state.looks else None
+    look = deciding(state)
     match end:
         case End.WAITING:
             return _waiting(spec, state, look)
         case End.WIN:
             return _win(spec, state, look)
         case End.ABORTED:
-            why = f": {given}" if given else ", and no reason was given"
-            return f"Aborted by a person{why}.", (_seen(look), f"{_BACK} There is no verdict.")
+            return _aborted(state, given), (_seen(look), f"{_BACK} There is no verdict.")
         case End.REJECTED:
-            return f"Rejected: {state.message or 'the candidate could not serve'}.", ("No user has met the candidate.",)
+            return f"Rejected: {(state.message or 'the candidate could not serve').removesuffix('.')}.", (
+                "No user has met the candidate.",
+            )
         case _:
             return _back(end, spec, state, look)
 
@@ -102,7 +123,7 @@ def _back(end: End, spec: ExperimentSpec, state: State, look: Look | None) -> tu
         case End.INCONCLUSIVE:
             return _inconclusive(spec, look), (_seen(look), _BACK)
         case End.GUARDRAIL:
-            return f"Rolled back: {_breach(spec, state)}.", (_spent(look), _BACK)
+            return f"Rolled back: {_breach(spec, state).removesuffix('.')}.", (_spent(look), _BACK)
         case End.RATIO:
             return _ratio(state, look), (f"{_BACK} Repair who logs or assigns before trying again.",)
         case End.NO_DATA:
@@ -110,7 +131,7 @@ def _back(end: End, spec: ExperimentSpec, state: State, look: Look | None) -> tu
             said = f"Rolled back: guardrails were without data for {limit}, and no data is never a pass."
             return said, (state.message, _BACK)
         case _:
-            return f"Rolled back: {state.message or state.reason}.", (_BACK,)
+            return f"Rolled back: {(state.message or state.reason).removesuffix('.')}.", (_BACK,)
 
 
 def _win(spec: ExperimentSpec, state: State, look: Look | None) -> tuple[str, tuple[str, ...]]:
@@ -119,6 +140,12 @@ def _win(spec: ExperimentSpec, state: State, look: Look | None) -> tuple[str, tu
         return f"Win. {after}", (state.message,)
     said = f"Win: {_compared(look.primary)}; the whole interval {_range(look.primary)} is on the good side of zero."
     return said, (_sure(spec), after, state.message if state.phase is Phase.WON else "")
+
+
+def _aborted(state: State, given: str) -> str:
+    if any(each.reason == "StableChanged" for each in state.log):
+        return f"Aborted: {state.message.removesuffix('.')}."
+    return f"Aborted by a person: {given.removesuffix('.')}." if given else "Aborted by a person, who gave no reason."
 
 
 def _harm(look: Look | None) -> str:
