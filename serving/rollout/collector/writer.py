@@ -38,6 +38,7 @@ class Writer:
         self._connection, self._ledger, self._metrics = connection, ledger, metrics
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._group: Sequence[_Job] = ()
+        self._lost = False
         self._thread = threading.Thread(target=self._run, name="writer")
         self.failing: str | None = None
         """Why the last transaction failed; None when it did not."""
@@ -75,7 +76,7 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            while (group := self._next_group()) is not None:
+            while not self._lost and (group := self._next_group()) is not None:
                 self._group = group
                 self._do(group)
         finally:
@@ -129,8 +130,7 @@ class Writer:
             self._connection.execute("ROLLBACK")
         for job in jobs:
             _fail(job, f"the database cannot be written: {self.failing}")
-        if name == _UNKNOWN_STATE:
-            raise error
+        self._lost = name == _UNKNOWN_STATE
         self._ledger.rolled_back()
 
     def _refuse_rest(self) -> None:
