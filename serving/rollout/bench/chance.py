@@ -73,7 +73,7 @@ def show(title: str, chances: Sequence[Chance], console: Console) -> None:
 def _promise(chance: Chance) -> str:
     if chance.least == 0.0 and chance.most == 1.0:
         return "none"
-    said = f"{chance.least:.0%} or more" if chance.most == 1.0 else f"at most {chance.most:.1%}"
+    said = f"at most {chance.most:.1%}" if chance.least == 0.0 else f"{chance.least:.0%} to {chance.most:.0%}"
     return said if chance.holds() else f"{said}: MISSED"
 
 

@@ -94,9 +94,11 @@ class Values:
 
     def delta_z(self, effect: float) -> Floats:
         """The same by the symmetric interval of the delta method, for comparison."""
-        quotient = self.candidate / self.stable
-        variance = (self.candidate_variance + quotient**2 * self.stable_variance) / self.stable**2
-        return np.divide(quotient - 1 - effect, np.sqrt(variance), out=np.zeros_like(quotient), where=variance > 0)
+        known = (self.stable != 0) & (self.candidate_variance > 0)
+        quotient = np.divide(self.candidate, self.stable, out=np.ones_like(self.stable), where=known)
+        error = np.sqrt(self.candidate_variance + quotient**2 * self.stable_variance)
+        distance = (quotient - 1 - effect) * np.abs(self.stable)
+        return np.divide(distance, error, out=np.zeros_like(quotient), where=known)
 
 
 def values(metric: Metric, stable: Sums, candidate: Sums) -> Values:
