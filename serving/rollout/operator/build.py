@@ -80,6 +80,7 @@ def build(settings: Settings, environment: Mapping[str, str] = os.environ) -> Bu
         guardrails=guardrails,
         collector_token=environment.get(TOKEN_VARIABLE),
         store_secret=settings.store_secret,
+        clock=clock,
         submit=errands.submit,
         notice_failed=metrics.notice_failed,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from serving.rollout.experiment.desired import desired
+from serving.rollout.experiment.followed import followed
 from serving.rollout.experiment.reconcile import Step
 from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.experiment.state import Phase, State
@@ -45,7 +46,7 @@ class OperatorMetrics:
         state = step.state
         for phase in Phase:
             self._phase.labels(name, phase.value).set(phase is state.phase)
-        want = desired(spec, state)
+        want = desired(followed(spec, state)[0], state)
         self._share.labels(name).set(100 if want.everyone else want.share / 100)
         for entry in _new_entries(before, state):
             self._decisions.labels(name, entry).inc()

@@ -20,14 +20,6 @@ def _fixed(field: str, why: str) -> tuple[str, str]:
     return rule, f"spec.{field} cannot change once the experiment has started: {why}; make another Experiment"
 
 
-def _optional_fixed(field: str, why: str) -> tuple[str, str]:
-    has, had = f"has(self.spec.{field})", f"has(oldSelf.spec.{field})"
-    same = f"{has} == {had} && (!{has} || self.spec.{field} == oldSelf.spec.{field})"
-    message = f"spec.{field} cannot change once the experiment has started: {why}; make another Experiment"
-    return f"!({_STARTED}) || ({same})", message
-
-
-_SHARES = "spec.schedule.stages.map(s, s.share)"
 _HONEST = "the numbers would be of two different questions"
 
 RULES: Mapping[str, Rules] = MappingProxyType(
@@ -38,17 +30,13 @@ RULES: Mapping[str, Rules] = MappingProxyType(
                 "metadata.name becomes part of object names: at most 31 letters, digits and dashes, a letter first",
             ),
             _fixed("target", "its users are divided already"),
-            _fixed("candidate.bundle", "users have met this one"),
+            _fixed("candidate", "users have met this one"),
             _fixed("primaryMetric", _HONEST),
             _fixed("secondaryMetrics", _HONEST),
             _fixed("metricGuardrails", _HONEST),
             _fixed("analysis", "bounds hold for what was planned before the first look"),
-            _optional_fixed("evidence.collector", _HONEST),
-            _optional_fixed("evidence.sql", _HONEST),
-            (
-                f"!({_STARTED}) || self.{_SHARES} == oldSelf.{_SHARES}",
-                "spec.schedule.stages cannot change their shares once the experiment has started; holds can",
-            ),
+            _fixed("guardrails", "users met the candidate under these"),
+            _fixed("evidence", _HONEST),
             (
                 "!oldSelf.spec.aborted || self.spec.aborted",
                 "spec.aborted cannot be taken back: users are on stable already; make another Experiment",

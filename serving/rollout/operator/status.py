@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from serving.rollout.experiment.desired import desired
+from serving.rollout.experiment.followed import followed
 from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.experiment.state import Outcome, Phase, State
 from serving.rollout.kubernetes.api import Object
@@ -60,7 +61,7 @@ def unreadable(fault: str, *, generation: int, old: Object, now: datetime) -> Ob
 
 def columns(spec: ExperimentSpec, state: State) -> Mapping[str, str]:
     """What kubectl shows: texts, as a person reads them."""
-    want = desired(spec, state)
+    want = desired(followed(spec, state)[0], state)
     shown = {"share": f"{want.share / 100:g} %", "verdict": state.outcome.value}
     if want.everyone:
         shown["share"] = "100 %"

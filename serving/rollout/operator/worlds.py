@@ -11,7 +11,7 @@ import httpx
 from serving.rollout.evidence.collector import CollectorEvidence
 from serving.rollout.evidence.prometheus import PrometheusGuardrails
 from serving.rollout.experiment.evidence import EvidenceError
-from serving.rollout.experiment.ports import Assignments, Bundles, Cluster, MetricSource
+from serving.rollout.experiment.ports import Assignments, Bundles, Clock, Cluster, MetricSource
 from serving.rollout.experiment.world import World
 from serving.rollout.kubernetes.api import Api
 from serving.rollout.kubernetes.deployment import DeploymentTarget
@@ -42,6 +42,7 @@ class ClusterWorlds:
         guardrails: PrometheusGuardrails,
         collector_token: str | None,
         store_secret: str,
+        clock: Clock,
         submit: Submit,
         notice_failed: Callable[[str], None],
     ) -> None:
@@ -51,7 +52,7 @@ class ClusterWorlds:
         self._submit, self._notice_failed = submit, notice_failed
         self._collectors: dict[str, CollectorEvidence] = {}
         self._lock = threading.Lock()
-        self._clock = SystemClock()
+        self._clock = clock
 
     def of(self, resource: Resource) -> World:
         """Its ports. Raises ResourceError for a spec that names what cannot be."""
