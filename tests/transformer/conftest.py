@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -31,6 +33,7 @@ from models.contract import (
     IntegerRange,
     Vocabulary,
 )
+from models.experiments.assignment import Arm, Assignment, AssignmentBook
 from models.export.metadata import CONTRACT_DIGEST, CONTRACT_VERSION
 from models.export.onnx import export_onnx
 from models.items import ItemRow, StoredCaption, UserRow
@@ -42,6 +45,7 @@ from serving.items.lmdb_store import LmdbStore
 from serving.ranker.command import TritonPorts
 from serving.stack.triton_server import free_port, running_triton
 
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 WORDS = ["a", "red", "car", "two", "small", "dogs", "play", "in", "the", "snow", "green", "bottle", "night", "street"]
 
 
@@ -182,12 +186,25 @@ def fill(folder: Path, rows: Sequence[ItemRow]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory, with_captions: Trained, ids_only: Bundle) -> Path:
-    """A Triton repository with both models."""
+def narrow(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Bundle:
+    """A ranker of a contract that knows less than `contract`, and takes the hour as a word."""
+    folder = tmp_path_factory.mktemp("narrow")
+    hour = CategoricalFeature(name="hour", source="context", encoding=Vocabulary(values=("day", "night")))
+    ids = tuple(feature for feature in contract.categorical if feature.name.endswith("_id"))
+    smaller = Contract(name="films", version=3, dense=contract.dense[:1], categorical=(*ids, hour), caption=None)
+    return bundled(folder, summing_onnx(folder / "sum.onnx", smaller), smaller, None)
+
+
+@pytest.fixture(scope="session")
+def repository(
+    tmp_path_factory: pytest.TempPathFactory, with_captions: Trained, ids_only: Bundle, narrow: Bundle
+) -> Path:
+    """A Triton repository with all models."""
     folder = tmp_path_factory.mktemp("repository")
     settings = TritonSettings(max_queue_delay_us=100)
     place_model(folder, "ranker", with_captions.bundle, platform="python", settings=settings)
     place_model(folder, "ranker-ids", ids_only, platform="python", settings=settings)
+    place_model(folder, "ranker-narrow", narrow, platform="python", settings=settings)
     return folder
 
 
@@ -295,6 +312,57 @@ class Stack:
 
     fill: Callable[[Path, Sequence[ItemRow]], Path] = fill
     running_transformer: Callable[..., AbstractContextManager[Running]] = running_transformer
+    bundled: Callable[[Path, Path, Contract, bytes | None], Bundle] = bundled
+    summing_onnx: Callable[[Path, Contract], Path] = summing_onnx
+
+
+@dataclass(frozen=True)
+class Book:
+    """The document of assignments in a file, and assignments to put there."""
+
+    path: Path
+
+    def write(self, *assignments: Assignment) -> None:
+        self.write_text(AssignmentBook(assignments=assignments).to_json())
+
+    def write_text(self, text: str) -> None:
+        new = self.path.with_name("new")
+        new.write_text(text)
+        new.replace(self.path)
+
+    def arm(self, bundle: Bundle, model: str, port: int, name: str = "candidate") -> Arm:
+        return Arm(
+            name=name,
+            predictor_host=f"127.0.0.1:{port}",
+            model=model,
+            bundle=str(bundle.path),
+            bundle_id=bundle.id,
+            contract_digest=bundle.contract.digest,
+        )
+
+    def assignment(self, *arms: Arm, revision: int = 1, share: int = 2500, **more: Any) -> Assignment:
+        fixed = {"experiment": "captions", "uid": "uid-1", "model": "ranker", "salt": "grains of salt", "shadow": 0}
+        return Assignment(**{**fixed, **more}, revision=revision, arms=arms, share=share)
+
+
+@pytest.fixture(scope="session")
+def book_at() -> Callable[[Path], Book]:
+    return Book
+
+
+def metric_of(running: Running, line: str) -> float:
+    """The value of a sample of /metrics, given as it is written there; 0 where it is not."""
+    with OPENER.open(f"{running.url}/metrics", timeout=20) as answer:  # asked often: httpx.get reads the CAs each time
+        text = answer.read().decode()
+    for each in text.splitlines():
+        if each.startswith(f"{line} "):
+            return float(each.rsplit(" ", 1)[1])
+    return 0.0
+
+
+@pytest.fixture(scope="session")
+def metric() -> Callable[[Running, str], float]:
+    return metric_of
 
 
 @pytest.fixture(scope="session")
