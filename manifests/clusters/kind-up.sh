@@ -43,7 +43,7 @@ load_images() {
   local version role
   version=$(sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$chart/Chart.yaml")
   say "loading the images of version $version"
-  for role in captioner transformer ranker trainer items; do
+  for role in captioner transformer ranker trainer rollout items; do
     docker image inspect "sightline/$role:$version" >/dev/null 2>&1 || die "no image sightline/$role:$version; make images"
     kind load docker-image --name "$CLUSTER" "sightline/$role:$version"
   done

@@ -163,27 +163,58 @@ class Refuse:
         if path is None and name in sys.argv[1:]:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Refuse())
-import serving.cli.main
 """
 
 
-def test_the_command_line_starts_with_the_projects_own_dependencies():
-    wanted, seen = list(PROJECT["dependencies"]), set()
+def closure(requirements):
+    """Distributions that these requirements bring, their extras' included."""
+    wanted, seen = [Requirement(line) for line in requirements], set()
     while wanted:
-        requirement = Requirement(wanted.pop())
+        requirement = wanted.pop()
         name = canonicalize_name(requirement.name)
-        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
-            continue
-        seen.add(name)
-        wanted += metadata.requires(name) or []
-    absent = [
+        for extra in requirement.extras or {""}:
+            if (name, extra) in seen:
+                continue
+            seen.add((name, extra))
+            found = [Requirement(line) for line in metadata.requires(name) or []]
+            wanted += [each for each in found if not each.marker or each.marker.evaluate({"extra": extra})]
+    return {name for name, _ in seen}
+
+
+def absent_modules(requirements):
+    """Modules of this environment that an image with these requirements has not."""
+    there = closure(requirements)
+    return [
         module
         for module, owners in metadata.packages_distributions().items()
-        if module not in ("models", "serving", "training") and not {canonicalize_name(owner) for owner in owners} & seen
+        if module not in ("models", "serving", "training")
+        and not {canonicalize_name(owner) for owner in owners} & there
     ]
+
+
+def test_the_command_line_starts_with_the_projects_own_dependencies():
+    absent = absent_modules(PROJECT["dependencies"])
     assert {"torch", "kserve", "redis"} <= set(absent)
     answer = subprocess.run(
-        [sys.executable, "-c", _BLOCK, *absent], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _BLOCK + "import serving.cli.main", *absent],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize("program", ["collector.run", "operator.run", "verdict.run", "report.page", "report.figures"])
+def test_the_programs_of_experiments_start_with_the_libraries_of_their_image(program):
+    absent = absent_modules(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["rollout"])
+    assert {"torch", "kserve", "lmdb"} <= set(absent)
+    answer = subprocess.run(
+        [sys.executable, "-c", f"{_BLOCK}import serving.rollout.{program}", *absent],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert answer.returncode == 0, answer.stderr
 
