@@ -12,13 +12,12 @@ from serving.rollout.experiment.evidence import Evidence, EvidenceError, Evidenc
 from serving.rollout.experiment.ports import CandidateState, Readiness, RefusedError, RetryError, VerifiedBundle
 from serving.rollout.experiment.reconcile import Step, reconcile
 from serving.rollout.experiment.spec import Column, ExperimentSpec
-from serving.rollout.experiment.state import Phase, State
+from serving.rollout.experiment.state import State
 from serving.rollout.experiment.world import World
 from serving.rollout.statistics.moments import Moments
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 BUNDLE = VerifiedBundle("sha256:" + "b" * 64, "sha256:" + "c" * 64)
-_WATCHED = (Phase.SHADOW, Phase.RUNNING, Phase.WAITING)
 NAME, UID = "captions", "0b1c2d3e"
 
 
@@ -33,7 +32,7 @@ def spec_of(**changes: Any) -> ExperimentSpec:
         "candidate": {"bundle": "s3://models/ranker/7"},
         "schedule": {"stages": [{"share": 5, "hold": "1h"}, {"share": 50, "hold": "1h"}]},
         "primaryMetric": {"name": "clicks", "numerator": {"event": "click", "aggregate": "any"}, "cuped": False},
-        "guardrails": [{"name": "failures", "kind": "failures", "limit": 0.01}],
+        "guardrails": [{"name": "failures", "kind": "failures", "limit": 0.01, "window": "2h"}],
         "analysis": {
             "plannedUsers": 20000,
             "minimumUsers": 200,
@@ -41,6 +40,7 @@ def spec_of(**changes: Any) -> ExperimentSpec:
             "maximumTime": "2d",
             "attributionWindow": "1h",
             "lookInterval": "1h",
+            "noDataLimit": "2h",
         },
         "evidence": {"collector": "http://collector", "prometheus": "http://prometheus"},
         "promotion": "automatic",
@@ -268,25 +268,32 @@ class Life:
         save = wrap("save", self.save)
         return reconcile(NAME, UID, self.spec, self.kept if state is None else state, world, save)
 
+    def jump(self, length: timedelta) -> None:
+        """The clock is wrong from now on by so much more; no user comes by that."""
+        self.clock.time += length
+
     def pass_time(self, length: timedelta) -> None:
         self.metrics.pass_time(length.total_seconds() / 3600)
         self.clock.time += length
 
-    def run(self, *, hours: float = 72.0, step: timedelta = timedelta(minutes=20)) -> State:
-        """Steps until the end, or for so long."""
-        for _ in range(int(timedelta(hours=hours) / step)):
+    def run(self, *, hours: float = 72.0, step: timedelta | None = None) -> State:
+        """Steps until the end, or for so long; as the controller asks, or of a length of their own."""
+        until = self.clock.time + timedelta(hours=hours)
+        while self.clock.time < until:
             done = self.step()
             assert not done.failure, done.failure
             if done.wait is None:
                 break
-            self.pass_time(step if self.state.phase in _WATCHED else done.wait)
+            self.pass_time(step or done.wait)
         return self.state
 
-    def run_to(self, phase: str, *, hours: float = 72.0, step: timedelta = timedelta(minutes=20)) -> State:
+    def run_to(self, phase: str, *, hours: float = 72.0) -> State:
         """Steps until the phase is reached."""
-        for _ in range(int(timedelta(hours=hours) / step)):
+        until = self.clock.time + timedelta(hours=hours)
+        while self.clock.time < until:
             done = self.step()
             if self.state.phase == phase:
                 return self.state
-            self.pass_time(step if self.state.phase in _WATCHED or done.wait is None else done.wait)
+            assert done.wait is not None, self.state.message
+            self.pass_time(done.wait)
         raise AssertionError(f"{phase} was not reached: {self.state.phase}, {self.state.message}")

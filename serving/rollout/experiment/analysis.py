@@ -15,7 +15,7 @@ from serving.rollout.experiment.durations import length
 from serving.rollout.experiment.estimates import Bounds, Measured, good, measure
 from serving.rollout.experiment.evidence import Evidence, Quality
 from serving.rollout.experiment.looks import Rule, early, overdue, rule
-from serving.rollout.experiment.sentences import excluded, interval, percent, span
+from serving.rollout.experiment.sentences import interval, percent, span
 from serving.rollout.experiment.spec import ExperimentSpec, Margin, Metric
 from serving.rollout.experiment.state import Estimate, Look, Outcome, State
 from serving.rollout.statistics.effect import Effect
@@ -156,7 +156,7 @@ def _outcome(
     if best < 0:
         return Outcome.HARM, f"the whole interval is on the bad side of 0: {interval(found)}"
     if worst <= 0:
-        return undecided, f"the interval includes 0: {interval(found)}. {excluded(found)}"
+        return undecided, f"the interval includes 0: {interval(found)}"
     better = f"the whole interval is on the good side of 0: {interval(found)}"
     if early(spec, state):
         left = length(spec.analysis.minimum_time).total_seconds() - state.watched

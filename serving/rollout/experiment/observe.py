@@ -36,10 +36,8 @@ def observe(name: str, uid: str, spec: ExperimentSpec, state: State, world: Worl
     seen = Seen(published=published, candidate=_candidate(world))
     if state.phase is Phase.PREPARING:
         return _prepare(seen, spec, state, world, now)
-    if state.phase is Phase.STOPPING:
+    if state.phase is Phase.STOPPING or state.promotion_begun:
         return seen
-    if state.promotion_begun:
-        return _promotion(seen, world)
     readings, blind = _guardrails(name, spec, world, now)
     seen = _stable(replace(seen, readings=readings, blind=blind), world)
     if seen.refusal or state.phase not in (Phase.RUNNING, Phase.WAITING):
@@ -112,16 +110,6 @@ def _prepare(seen: Seen, spec: ExperimentSpec, state: State, world: World, now: 
 
 def _caps(spec: ExperimentSpec, world: World, now: datetime) -> Mapping[str, float]:
     return world.metrics.quantiles(capped_columns(spec), (now - length(spec.analysis.before), now))
-
-
-def _promotion(seen: Seen, world: World) -> Seen:
-    """The next step of a promotion that was decided and saved in an earlier step of the controller."""
-    try:
-        return replace(seen, promoted=world.cluster.promote())
-    except RefusedError as error:
-        return replace(seen, refusal=str(error))
-    except RetryError as error:
-        return replace(seen, unanswered=str(error))
 
 
 def _guardrails(name: str, spec: ExperimentSpec, world: World, now: datetime) -> tuple[tuple[Reading, ...], str]:

@@ -11,8 +11,8 @@ from datetime import timedelta
 
 from serving.rollout.experiment.decide import begin, decide
 from serving.rollout.experiment.desired import assignment, desired
-from serving.rollout.experiment.durations import length
 from serving.rollout.experiment.followed import followed
+from serving.rollout.experiment.lapses import pace
 from serving.rollout.experiment.observe import observe
 from serving.rollout.experiment.ports import Readiness, RefusedError, RetryError, VerifiedBundle
 from serving.rollout.experiment.seen import Seen
@@ -25,15 +25,6 @@ Save = Callable[[State], None]
 RetryError where it is not, or on no answer. A step calls it once, and again when the cluster refuses for good."""
 
 _RETRY = timedelta(seconds=10)
-_WAITS = {
-    Phase.PENDING: timedelta(seconds=1),
-    Phase.PREPARING: timedelta(seconds=10),
-    Phase.PROMOTING: timedelta(seconds=5),
-    Phase.STOPPING: timedelta(seconds=5),
-}
-_SHORTEST = timedelta(seconds=5)
-_PARTS = 10
-"""So often is a guardrail read within its window, and a limit looked at before it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +84,15 @@ def finish(name: str, uid: str, spec: ExperimentSpec, state: State | None, world
 
 def _act(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World, save: Save) -> Step:
     live, _ = followed(spec, state)
-    wait = None if state.phase.ended else _WAITS.get(state.phase, _watching(live))
+    wait = None if state.phase.ended else pace(live, state.phase)
     try:
         _shrink(uid, live, state, seen, world)
+        learnt = _grow(name, uid, live, state, seen, world)
+        if learnt != state:
+            save(learnt)
     except (RetryError, RefusedError) as error:
         return Step(state, _RETRY, str(error))
-    try:
-        _grow(name, uid, live, state, seen, world)
-    except RetryError as error:
-        return Step(state, _RETRY, str(error))
-    except RefusedError as error:
-        return _refused(state, str(error), save)
-    return Step(state, wait)
-
-
-def _watching(spec: ExperimentSpec) -> timedelta:
-    """Time between two steps while users are on the candidate: 30 s, for a guardrail over the last 5 minutes."""
-    lengths = [length(each.window) for each in spec.guardrails] + [length(spec.analysis.no_data_limit)]
-    return max(min(min(lengths) / _PARTS, length(spec.analysis.look_interval)), _SHORTEST)
+    return Step(learnt, wait, learnt.refusal)
 
 
 def _shrink(uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World) -> None:
@@ -122,29 +104,24 @@ def _shrink(uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: Wor
         world.cluster.remove()
 
 
-def _grow(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World) -> None:
-    """Make what should be: objects first; users only to a candidate that was seen ready in this very step."""
-    want = desired(spec, state)
-    if not want.candidate or state.phase is Phase.STOPPING:
-        return
-    if seen.candidate.readiness is not Readiness.READY:
-        if not want.promote:
-            world.cluster.deploy(_bundle(state))
-        return
-    document = assignment(name, uid, spec, state)
-    if document is not None and document != seen.published:
-        world.assignments.publish(document)
-
-
-def _bundle(state: State) -> VerifiedBundle:
-    return VerifiedBundle(state.bundle_id or "", state.contract_digest or "")
-
-
-def _refused(state: State, why: str, save: Save) -> Step:
-    """Remember what was refused: the next step decides what follows."""
-    remembered = state.model_copy(update={"refusal": why})
+def _grow(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World) -> State:
+    """Make what should be; the state with what was learnt by that, which the next step decides by."""
+    if state.phase is Phase.STOPPING:
+        return state
     try:
-        save(remembered)
-    except RetryError as error:
-        return Step(state, _RETRY, f"{why}; {error}")
-    return Step(remembered, _RETRY, why)
+        done = _made(name, uid, spec, state, seen, world)
+    except RefusedError as error:
+        return state.model_copy(update={"refusal": str(error)})
+    return state.model_copy(update={"promoted": done, "refusal": ""})
+
+
+def _made(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World) -> bool:
+    """Objects first; users only to a candidate that was seen ready in this very step. True when all is promoted."""
+    want = desired(spec, state)
+    ready = seen.candidate.readiness is Readiness.READY
+    if want.candidate and not ready and not want.promote:
+        world.cluster.deploy(VerifiedBundle(state.bundle_id or "", state.contract_digest or ""))
+    document = assignment(name, uid, spec, state)
+    if ready and document is not None and document != seen.published:
+        world.assignments.publish(document)
+    return want.promote and world.cluster.promote()

@@ -67,31 +67,33 @@ def promoting(turn: Turn) -> Turn:
 
 
 def _replacing(turn: Turn) -> Turn:
-    seen = turn.seen
-    if seen.promoted:
+    state, target = turn.state, turn.spec.target.name
+    if state.promoted:
         return turn.stop(
             Phase.PROMOTED,
             "Promoted",
-            f"{turn.spec.target.name} serves the candidate's bundle {turn.spec.candidate.bundle} now, to all users.",
+            f"{target} serves the candidate's bundle {turn.spec.candidate.bundle} now, to all users.",
             warning=False,
         )
-    if seen.refusal and turn.spec.aborted:
+    if not state.refusal:
+        aborted = " spec.aborted is not followed: stable is half replaced." if turn.spec.aborted else ""
+        turn = turn if state.reason != "PromotionRefused" else turn.say("PromotionGoesOn", "The promotion goes on.")
+        return turn.put(message=f"All users get the candidate, and {target} is being replaced by it.{aborted}")
+    if turn.spec.aborted:
         return turn.stop(
             Phase.ABORTED,
             "Aborted",
-            f"The promotion was refused midway ({seen.refusal}) and spec.aborted is set. Check which bundle "
-            f"{turn.spec.target.name} and its transformer have.",
+            f"The promotion was refused midway ({state.refusal}) and spec.aborted is set. Check which bundle {target} "
+            "and its transformer have.",
         )
-    if seen.refusal and seen.refusal != turn.state.refusal:
-        return turn.put(refusal=seen.refusal).say(
-            "PromotionRefused",
-            f"The promotion cannot go on: {seen.refusal}. All users get the candidate meanwhile. Correct that and it "
-            "goes on by itself, or set spec.aborted.",
-            warning=True,
-        )
-    said = seen.refusal or seen.unanswered or "the new pods are awaited"
-    aborted = " spec.aborted is not followed: stable is half replaced." if turn.spec.aborted else ""
-    return turn.put(refusal=seen.refusal, message=f"Stable is being replaced; {said}.{aborted}")
+    if state.reason == "PromotionRefused":
+        return turn
+    return turn.say(
+        "PromotionRefused",
+        f"The promotion cannot go on: {state.refusal}. All users get the candidate meanwhile. Correct that and it "
+        "goes on by itself, or set spec.aborted.",
+        warning=True,
+    )
 
 
 def _stopped(turn: Turn) -> Turn | None:

@@ -31,9 +31,9 @@ class Seen:
     warmed: bool = False
     """The candidate was warmed in this step."""
     refusal: str = ""
-    """What will not get better by waiting: a bundle that cannot be used, a promotion that is not possible."""
+    """What will not get better by waiting: a bundle that cannot be used, a target that is not there."""
     unanswered: str = ""
-    """While preparing or promoting: who did not answer, and why."""
+    """While preparing: who did not answer, and why."""
     readings: tuple[Reading, ...] = ()
     """Of the operational guardrails, in order."""
     look: Look | None = None
@@ -42,5 +42,3 @@ class Seen:
     """Why guardrails or metrics could not be read; empty when all that was asked for was answered."""
     hint: str = ""
     """What a person would change to promote, as a command; when there is a win."""
-    promoted: bool = False
-    """Nothing is left to do of the promotion."""

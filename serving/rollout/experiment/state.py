@@ -161,6 +161,7 @@ class State(Kept):
     warmed: bool = False
     drained: bool = Field(default=False, description="Users have left the candidate: it may be removed")
     promotion_begun: bool = Field(default=False, description="Stable is being replaced: there is no way back")
+    promoted: bool = Field(default=False, description="Nothing is left to do of the promotion")
     started: ExperimentSpec | None = Field(
         default=None, description="The spec that is followed: as it began, with the changes that may be made since"
     )
