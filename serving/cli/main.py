@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from serving.cli import contract, expected, job, models
+from serving.cli import contract, expected, experiment, job, models
 from serving.cli.bench import bench
 from serving.cli.caption import caption
 from serving.cli.check import check
@@ -51,6 +51,7 @@ app.command()(export)
 app.add_typer(contract.app, name="contract")
 app.add_typer(models.app, name="models")
 app.add_typer(job.app, name="job")
+app.add_typer(experiment.app, name="experiment")
 app.command()(bench)
 app.command()(doctor)
 

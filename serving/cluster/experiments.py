@@ -26,7 +26,7 @@ def create(cluster: Cluster, body: Object, namespace: str) -> Object:
     name = body["metadata"]["name"]
     with cluster.doing(f"create Experiment {name} in {namespace}", KIND, name):
         made: Object = cluster.custom.create_namespaced_custom_object(
-            GROUP, VERSION, namespace, PLURAL, body, _request_timeout=TIMEOUT_SECONDS
+            GROUP, VERSION, namespace, PLURAL, body, field_validation="Strict", _request_timeout=TIMEOUT_SECONDS
         )
         return made
 
