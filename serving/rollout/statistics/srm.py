@@ -52,11 +52,11 @@ class RatioWatch:
     of the Bayes factor against the shares; `least_p` the smallest p-value ever seen, which is what counts.
 
     Attributes:
-        weight: how many users' worth the mixture is concentrated on the assigned shares. Larger finds smaller
-            mismatches later.
+        weight: how many users' worth the mixture is concentrated on the assigned shares. With more of it a gross
+            mismatch of few users is found late; with less a small one of very many users, by a little.
     """
 
-    weight: float = 1_000.0
+    weight: float = 100.0
     log_evidence: float = 0.0
     least_p: float = 1.0
 
