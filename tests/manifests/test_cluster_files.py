@@ -13,6 +13,8 @@ from kubernetes.utils.quantity import parse_quantity
 
 from charts.tooling.pods import pods_of
 from charts.tooling.render import parse, render
+from serving.cli.experiment_file import read
+from serving.rollout.experiment.spec import ExperimentSpec
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -70,11 +72,15 @@ def test_an_unknown_argument_of_the_script_is_refused_before_anything_happens() 
     assert "unknown argument --operator" in answer.stderr
 
 
-def test_argo_cd_leaves_what_controllers_write_and_generates_no_password() -> None:
+def test_argo_cd_leaves_what_controllers_write_and_generates_no_secret(tmp_path: Path) -> None:
     (application,) = documents(MANIFESTS / "gitops" / "argocd.yaml")
     spec = application["spec"]
-    assert (ROOT / spec["source"]["path"]).is_dir()
-    assert spec["source"]["helm"]["valuesObject"]["items"]["redis"]["bundled"]["existingSecret"]
+    chart = ROOT / spec["source"]["path"]
+    helm = spec["source"]["helm"]
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(helm["valuesObject"]))
+    rendered = parse(render([*(chart / name for name in helm["valueFiles"]), tmp_path / "values.yaml"]))
+    assert [each for each in rendered if each["kind"] == "Secret"] == []
+    assert any(each["kind"] == "CustomResourceDefinition" for each in rendered)
     ignored = {entry["kind"]: entry for entry in spec["ignoreDifferences"]}
     assert ignored["Deployment"]["jsonPointers"] == ["/spec/replicas"]
     assert "RespectIgnoreDifferences=true" in spec["syncPolicy"]["syncOptions"]
@@ -97,6 +103,25 @@ def test_examples_track_a_version_and_the_values_files_that_exist(name: str) -> 
     chart = yaml.safe_load((ROOT / "charts" / "sightline" / "Chart.yaml").read_text())
     assert version == chart["version"]
     assert re.findall(r"values-\w+\.yaml", text)
+
+
+def test_the_sample_experiment_is_one_and_names_what_the_manifests_make() -> None:
+    (experiment,) = documents(MANIFESTS / "samples" / "experiment.yaml")
+    spec = ExperimentSpec.model_validate(experiment["spec"])
+    made = {
+        (each["kind"], each["metadata"]["name"])
+        for folder in ("kind", "experiments")
+        for path in (MANIFESTS / folder).glob("*.yaml")
+        for each in documents(path)
+        if "name" in each.get("metadata", {})
+    }
+    assert ("CustomResourceDefinition", "experiments.sightline.dev") in made
+    assert {("Deployment", spec.target.name), ("Deployment", spec.target.transformer)} <= made
+    assert spec.evidence.collector is not None
+    host = spec.evidence.collector.removeprefix("http://").removesuffix(":8090")
+    assert ("Service", host) in made
+    assert spec.candidate.bundle.startswith("/opt/sightline/demo/bundles/")
+    assert read(MANIFESTS / "samples" / "experiment.yaml").spec == spec, "as `sightline experiment start` reads it"
 
 
 SYSTEM = (0.95, 290 * 2**20)

@@ -16,7 +16,7 @@
 - captioner.mode=deployment is one Ray per pod. For production use rayservice, with KubeRay.
 {{- end }}
 {{- if eq .Values.ranker.mode "deployment" }}
-- ranker.mode=deployment runs Triton on CPUs. For GPUs and canaries use inferenceservice, with KServe.
+- ranker.mode=deployment runs Triton on CPUs. For GPUs use inferenceservice, with KServe.
 {{- end }}
 {{- if and (ne .Values.ranker.mode "external") (le (int .Values.ranker.replicas) 1) (not .Values.ranker.autoscaling.enabled) }}
 - One ranker pod: rankings stop while its node is away. Set ranker.replicas=2 and transformer.replicas=2, or switch autoscaling on.
@@ -43,7 +43,38 @@
 {{- else if not .Values.monitoring.podMonitors.enabled }}
 - Alerts are made and nothing is scraped: SightlineRankingDown will fire until monitoring.podMonitors.enabled, or a scraper of yours.
 {{- end }}
+{{- if .Values.experiments.enabled }}
+{{- include "sightline.notes.experimentWarnings" . }}
+{{- end }}
 {{- if and .Values.jobs.suspend (or .Values.jobs.train.enabled .Values.jobs.lift.enabled .Values.jobs.publish.enabled .Values.jobs.backfill.enabled) }}
 - Jobs are suspended: `helm --wait` waits for them until its timeout.
 {{- end }}
 {{- end -}}
+
+{{/* What an experiment's spec must name of this release. */}}
+{{- define "sightline.notes.experiment" -}}
+{{- $ranker := include "sightline.componentName" (dict "root" . "component" "ranker") }}
+{{- $transformer := include "sightline.componentName" (dict "root" . "component" "transformer") }}
+{{- $kserve := eq .Values.ranker.mode "inferenceservice" }}
+       # spec.target: {kind: {{ ternary "InferenceService" "Deployment" $kserve }}, name: {{ $ranker }}{{ if not $kserve }}, transformer: {{ $transformer }}{{ end }}, model: {{ .Values.model.name }}}
+{{- if include "sightline.experiments.collects" . }}
+       # spec.evidence.collector: {{ include "sightline.experiments.collectorUrl" . }}
+{{- end }}
+{{- end }}
+
+{{- define "sightline.notes.experimentWarnings" -}}
+{{- $collector := .Values.experiments.collector }}
+{{- if include "sightline.experiments.collects" . }}
+{{- if not $collector.persistence.enabled }}
+- What experiments have seen lives as long as the collector's pod (experiments.collector.persistence).
+{{- end }}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.outcomeClients) }}
+- Nobody may send outcomes to the collector: name those who do in networkPolicy.outcomeClients.
+{{- else if not $collector.token.existingSecret }}
+- Whoever reaches the collector may send outcomes and delete users' data: set experiments.collector.token.existingSecret.
+{{- end }}
+{{- end }}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.prometheus.to) }}
+- The guardrails of experiments reach no Prometheus (networkPolicy.prometheus).
+{{- end }}
+{{- end }}
