@@ -32,10 +32,11 @@ def warm(client: httpx.Client, pods: Sequence[Object], *, model: str, bundle_id:
     if not ready:
         raise RetryError(f"none of the candidate's {len(pods)} pods is ready to be warmed")
     for pod in ready:
-        _warm_pod(client, f"{_address(pod)}/v2/models/{quote(model, safe='')}", pod["metadata"]["name"], bundle_id)
+        warm_at(client, f"{_address(pod)}/v2/models/{quote(model, safe='')}", pod["metadata"]["name"], bundle_id)
 
 
-def _warm_pod(client: httpx.Client, url: str, pod: str, bundle_id: str) -> None:
+def warm_at(client: httpx.Client, url: str, pod: str, bundle_id: str) -> None:
+    """Warm one Triton, by the URL of its model, `http://host:port/v2/models/<model>`. Raises as `warm` does."""
     config = _answer(client, "GET", f"{url}/config", pod)
     served = (config.get("parameters") or {}).get("bundle", {}).get("string_value")
     if served != bundle_id:
