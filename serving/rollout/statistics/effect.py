@@ -106,22 +106,17 @@ def effect(metric: Metric, stable: Moments, candidate: Moments) -> Effect:
     pooled = stable + candidate
     arms = [_linear(metric, arm, name) for arm, name in ((stable, "stable"), (candidate, "candidate"))]
     theta, centre = _adjustment(metric, arms, pooled)
-    values = [_value(arm, theta, centre) for arm in arms]
-    plain = [_value(arm, 0.0, centre) for arm in arms]
-    left, right = values
-    absolute = right.value - left.value
-    variance = left.variance + right.variance
-    relative, relative_se = _relative(left, right)
-    plain_variance = plain[0].variance + plain[1].variance
-    return Effect(
-        left,
-        right,
-        absolute,
-        float(np.sqrt(variance)),
-        relative,
-        relative_se,
-        variance / plain_variance if plain_variance > 0 else 1.0,
-    )
+    left, right = (_value(arm, theta, centre) for arm in arms)
+    plain = sum(_value(arm, 0.0, centre).variance for arm in arms)
+    return compare(left, right, variance_left=(left.variance + right.variance) / plain if plain > 0 else 1.0)
+
+
+def compare(stable: ArmValue, candidate: ArmValue, *, variance_left: float = 1.0) -> Effect:
+    """The difference between two values that were computed elsewhere."""
+    relative, relative_se = _relative(stable, candidate)
+    absolute_se = sqrt(stable.variance + candidate.variance)
+    absolute = candidate.value - stable.value
+    return Effect(stable, candidate, absolute, absolute_se, relative, relative_se, variance_left)
 
 
 @dataclass(frozen=True, slots=True)
