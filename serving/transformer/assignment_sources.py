@@ -26,6 +26,10 @@ class AssignmentSource(Protocol):
         """The document; None where there is none, which means: no experiments. Raises `AssignmentSourceError`."""
         ...
 
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
 
 class FileSource:
     """A file, or a key of a mounted ConfigMap, which the kubelet replaces by swapping a link."""
@@ -46,6 +50,9 @@ class FileSource:
             ) from cause
         except OSError as cause:
             raise AssignmentSourceError(f"{WHAT} {self._path}: cannot be read: {cause.strerror or cause}") from cause
+
+    def close(self) -> None:
+        """Nothing is open between two readings."""
 
 
 class RedisSource:
@@ -68,6 +75,10 @@ class RedisSource:
         except ItemStoreError as cause:
             raise AssignmentSourceError(f"key {self._key}: {cause}") from cause
         return found
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
 
 
 def check_source(place: str) -> None:

@@ -69,6 +69,10 @@ class AssignmentWatch:
         self._complain([complaint for model in self._followers if (complaint := self._turn(model, book.of(model)))])
         self._tell_others({each.model for each in book.assignments}.difference(self._followers))
 
+    def close(self) -> None:
+        """Let go of the source."""
+        self._source.close()
+
     async def _read(self) -> bytes | None:
         """The document; one reading at a time, also where one hangs."""
         if self._reading is None:

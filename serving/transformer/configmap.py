@@ -64,9 +64,15 @@ class ConfigMapSource:
             token = (self._account / "token").read_text().strip()
             answer = self._client.get(path, headers={"authorization": f"Bearer {token}"})
         except (httpx.HTTPError, OSError) as cause:
-            self._forget()
+            self.close()
             raise self._failure(f"{cause or type(cause).__name__}; {_ADVICE}") from cause
         return self._document(answer)
+
+    def close(self) -> None:
+        """Close the connection; the next reading makes another."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def _opened(self) -> httpx.Client:
         host, port = self._environ.get(HOST, ""), self._environ.get(PORT, "443")
@@ -92,11 +98,6 @@ class ConfigMapSource:
         if text is not None and not isinstance(text, str):
             raise self._failure(f"{KEY} is {type(text).__name__}; expected text")
         return None if text is None else text.encode()
-
-    def _forget(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
 
     def _failure(self, what: str) -> AssignmentSourceError:
         return AssignmentSourceError(f"assignments {self._name}: {what}")

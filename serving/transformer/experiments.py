@@ -56,7 +56,9 @@ class Experiments:
         return recording if self.watch is None else {**recording, "assignments": self.watch.watch()}
 
     async def close(self) -> None:
-        """End shadows and candidates."""
+        """End shadows and candidates, let go of the assignments."""
+        if self.watch is not None:
+            self.watch.close()
         for shadow in self.shadows.values():
             await shadow.close()
         for experiment in self.by_model.values():
