@@ -216,10 +216,26 @@ class Analysis(Part):
 
 
 class SqlEvidence(Part):
-    """Evidence that a warehouse computes; see serving/rollout/evidence/README.md."""
+    """Evidence by SQL, of DuckDB; see serving/rollout/evidence/README.md."""
 
-    database: str = Field(min_length=1, description="DuckDB file, or empty text for Parquet named in the query")
-    query: str = Field(min_length=1, description="Gives the sufficient statistics per arm and day")
+    kind: Literal["sums", "users"] = Field(
+        default="sums", description="sums: `query` gives sufficient statistics. users: `exposures` and `outcomes` do"
+    )
+    database: str = Field(default="", description="DuckDB file; empty: everything is in files")
+    query: str | None = Field(default=None, min_length=1, description="SELECT with a row of sums per arm and day")
+    exposures: str | None = Field(
+        default=None, min_length=1, description="Files (/folder/*.jsonl, .parquet or .csv), a table's name or a SELECT"
+    )
+    outcomes: str | None = Field(default=None, min_length=1, description="The same of outcomes")
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        needed = ("query",) if self.kind == "sums" else ("exposures", "outcomes")
+        for name in ("query", "exposures", "outcomes"):
+            if (getattr(self, name) is not None) != (name in needed):
+                expected = " and ".join(needed)
+                raise ValueError(f"{name} is {getattr(self, name)!r} with kind {self.kind}; expected {expected} alone")
+        return self
 
 
 class EvidenceSource(Part):

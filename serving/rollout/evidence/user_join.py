@@ -1,0 +1,218 @@
+"""Evidence from exposures and outcomes of single users, joined by DuckDB. See user_sql.py for what is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from serving.rollout.evidence import relations, user_sql
+from serving.rollout.evidence.codec import names
+from serving.rollout.evidence.database import Database
+from serving.rollout.evidence.exact_totals import WHAT, Group, above, totals
+from serving.rollout.evidence.relations import Relation
+from serving.rollout.experiment.evidence import Day, Evidence, EvidenceError, EvidenceQuery, Quality
+from serving.rollout.experiment.spec import EXPOSURE, Column
+from serving.rollout.statistics.moments import Moments
+from serving.rollout.statistics.winsor import Caps
+
+_EPOCH = date(1970, 1, 1)
+_WHOLE = 2.0**31
+"""A user's sum of whole values of this size is exact, whatever their order, for four million of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where exposures and outcomes are: files, tables, or a SELECT."""
+
+    exposures: str
+    outcomes: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Exposed:
+    """Users by arm, without those who switched; when the first one was exposed."""
+
+    users: Mapping[str, int]
+    switched: int
+    began: float | None
+
+
+def evidence(database: Database, source: Source, query: EvidenceQuery) -> Evidence:
+    """Join and sum. Raises EvidenceError."""
+    columns = names(query.columns, query.before)
+    unknown = sorted(set(query.caps) - set(columns))
+    if unknown:
+        raise EvidenceError(f"caps are given for {unknown}; the columns are {list(columns)}")
+    exposures = relations.exposures(database, source.exposures)
+    relations.refuse_broken(database, exposures)
+    values = _values(query)
+    ours = Relation("exposures", f"(SELECT * FROM {exposures.sql} WHERE {user_sql.OURS})", exposures.columns, False)
+    repeated = _repeated(database, ours, values)
+    database.run(user_sql.FIRSTS.format(exposures=exposures.sql, ours=user_sql.OURS), values, "exposures")
+    exposed = _exposed(database, query)
+    values["began"] = exposed.began if exposed.began is not None else values["as_of"]
+    repeated += _sum_users(database, source, query, values, ours if not repeated else _once(ours))
+    database.run(user_sql.numbers(columns), values, WHAT)
+    sums = totals(database, columns, query.caps)
+    quality = _quality(database, query, exposed, repeated)
+    return _answer(query, columns, exposed, sums, quality)
+
+
+def quantiles(
+    database: Database, source: Source, columns: Mapping[Column, float], span: tuple[datetime, datetime]
+) -> dict[str, float]:
+    """The quantile of each column over all users with any event in the span; 0 for a user without that one.
+
+    Raises:
+        EvidenceError: nobody did anything in the span, or it cannot be read.
+    """
+    values = {"start": span[0].timestamp(), "end": span[1].timestamp()}
+    within = '"time" >= $start AND "time" < $end'
+    events = {}
+    for each in (relations.exposures(database, source.exposures), relations.outcomes(database, source.outcomes)):
+        relations.refuse_broken(database, each)
+        part = Relation(each.what, f"(SELECT * FROM {each.sql} WHERE {within})", each.columns, False)
+        events[each.what] = _once(part) if _repeated(database, part, values) else part
+    rankings = f'(SELECT "user", \'exposure\' AS event, 1.0 AS "value" FROM {events["exposures"].sql})'
+    everyone = " UNION ".join(f'SELECT "user" FROM {each.sql}' for each in events.values())
+    ((users,),) = database.rows(f"SELECT count(*) FROM ({everyone})", values, "outcomes")
+    if not users:
+        raise EvidenceError(
+            f"no events from {span[0].isoformat()} to {span[1].isoformat()}: there are no numbers to cap by"
+        )
+    whole = _all_whole(database, events["outcomes"], values)
+    found = {}
+    for column, quantile in columns.items():
+        relation = rankings if column.event == EXPOSURE else events["outcomes"].sql
+        numbers = database.arrays(user_sql.per_user(column, relation, whole=whole), values, WHAT)["number"]
+        padded = np.concatenate([numbers, np.zeros(users - len(numbers))])
+        found[column.name] = Caps.from_history({column.name: padded}, quantile).largest[column.name]
+    return found
+
+
+def _values(query: EvidenceQuery) -> dict[str, Any]:
+    return {
+        "uid": query.uid,
+        "stable": query.arms[0],
+        "candidate": query.arms[1],
+        "as_of": query.as_of.timestamp(),
+        "window": query.window.total_seconds(),
+        "before": query.before_span.total_seconds(),
+    }
+
+
+def _exposed(database: Database, query: EvidenceQuery) -> _Exposed:
+    sql = "SELECT arm, switched, count(*), min(first) FROM firsts GROUP BY arm, switched"
+    rows = database.rows(sql, {}, "exposures")
+    return _Exposed(
+        users={arm: sum(row[2] for row in rows if row[0] == arm and not row[1]) for arm in query.arms},
+        switched=sum(row[2] for row in rows if row[1]),
+        began=min((row[3] for row in rows), default=None),
+    )
+
+
+def _sum_users(
+    database: Database, source: Source, query: EvidenceQuery, values: Mapping[str, Any], rankings: Relation
+) -> int:
+    """Make the table of users' sums; return how many outcomes were there again."""
+    wanted = (*query.columns, *query.before)
+    parts, repeated, whole = [], 0, True
+    if user_sql.events(wanted):
+        outcomes = _relevant(database, source, wanted)
+        repeated = _repeated(database, outcomes, values)
+        parts.append((_once(outcomes) if repeated else outcomes).sql)
+        whole = _all_whole(database, outcomes, values)
+    if any(column.event == EXPOSURE for column in wanted):
+        parts.append(f"({user_sql.RANKINGS.format(exposures=rankings.sql, ours='true')})")
+    united = " UNION ALL ".join(f'SELECT id, "time", "user", event, "value", received FROM {part}' for part in parts)
+    database.run(user_sql.sums(query, f"({united})", whole=whole), values, WHAT)
+    return repeated
+
+
+def _relevant(database: Database, source: Source, wanted: tuple[Column, ...]) -> Relation:
+    """Outcomes that columns ask for, from the earliest that can count to now."""
+    outcomes = relations.outcomes(database, source.outcomes)
+    relations.refuse_broken(database, outcomes)
+    events = ", ".join(f"'{event}'" for event in user_sql.events(wanted))
+    condition = f'event IN ({events}) AND "time" >= $began - $before AND "time" <= $as_of'
+    return Relation("outcomes", f"(SELECT * FROM {outcomes.sql} WHERE {condition})", outcomes.columns, False)
+
+
+def _repeated(database: Database, relation: Relation, values: Mapping[str, Any]) -> int:
+    """Events whose id was there. Raises EvidenceError when two different events have one id."""
+    ((repeated,),) = database.rows(f"SELECT count(*) - count(DISTINCT id) FROM {relation.sql}", values, relation.what)
+    if not repeated:
+        return 0
+    others = [name for name in relation.columns if name not in ("id", "received")]
+    differ = " OR ".join(f'min("{name}") <> max("{name}")' for name in others)
+    sql = f"SELECT id FROM {relation.sql} GROUP BY id HAVING {differ} ORDER BY id LIMIT 1"
+    for (found,) in database.rows(sql, values, relation.what):
+        raise EvidenceError(
+            f"{relation.what}: id {found!r} belongs to different events; give every event an id of its own"
+        )
+    return int(repeated)
+
+
+def _once(relation: Relation) -> Relation:
+    """Each event once."""
+    chosen = ", ".join(f'min("{name}") AS "{name}"' for name in relation.columns if name != "id")
+    return Relation(relation.what, f"(SELECT id, {chosen} FROM {relation.sql} GROUP BY id)", relation.columns, False)
+
+
+def _all_whole(database: Database, outcomes: Relation, values: Mapping[str, Any]) -> bool:
+    """Whether all values are small whole numbers. Raises EvidenceError for NaN and infinities."""
+    sql = (
+        'SELECT count(*) FILTER (WHERE NOT isfinite("value")), '
+        f'bool_and("value" = trunc("value") AND abs("value") <= {_WHOLE!r}) FROM {outcomes.sql}'
+    )
+    ((infinite, whole),) = database.rows(sql, values, "outcomes")
+    if infinite:
+        raise EvidenceError(f"outcomes: {infinite} have a value that is no finite number; repair or leave them out")
+    return whole is not False
+
+
+def _quality(database: Database, query: EvidenceQuery, exposed: _Exposed, repeated: int) -> Quality:
+    late = "SELECT coalesce(sum(late), 0) FROM numbers"
+    unmatched = "SELECT coalesce(sum(outcomes), 0) FROM sums WHERE person IS NULL"
+    ((of_late, of_nobody),) = database.rows(f"SELECT ({late}), ({unmatched})", {}, WHAT)
+    return Quality(
+        duplicates=repeated,
+        late=int(of_late),
+        unmatched=int(of_nobody) if exposed.began is not None else 0,
+        switched=exposed.switched,
+        capped=above(database, query.caps),
+    )
+
+
+def _answer(
+    query: EvidenceQuery,
+    columns: tuple[str, ...],
+    exposed: _Exposed,
+    sums: Mapping[Group, Moments],
+    quality: Quality,
+) -> Evidence:
+    arms = dict(zip(query.arms, (False, True), strict=True))
+
+    def of(candidate: bool, day: int | None = None, *, triggered: bool = False) -> Moments:
+        total = Moments.empty(columns)
+        for group, moments in sums.items():
+            if group.candidate == candidate and day in (None, group.day) and (group.triggered or not triggered):
+                total += moments
+        return total
+
+    days = sorted({group.day for group in sums})
+    return Evidence(
+        as_of=query.as_of,
+        exposed=exposed.users,
+        moments={arm: of(candidate) for arm, candidate in arms.items()},
+        triggered={arm: of(candidate, triggered=True) for arm, candidate in arms.items()},
+        days=tuple(
+            Day(_EPOCH + timedelta(days=day), {arm: of(candidate, day) for arm, candidate in arms.items()})
+            for day in days
+        ),
+        quality=quality,
+    )

@@ -1,0 +1,88 @@
+"""The join of exposures and outcomes as SQL: the same numbers as the collector's, see serving/rollout/collector.
+
+A user belongs to the arm and time of the first exposure. Who was exposed in both arms has switched, and is in no sum.
+Outcomes count from the first exposure until the attribution window ends; before it, as far back as `before`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serving.rollout.experiment.evidence import EvidenceQuery
+from serving.rollout.experiment.spec import EXPOSURE, Aggregate, Column
+
+OURS = 'uid = $uid AND arm IN ($stable, $candidate) AND "time" <= $as_of'
+"""Exposures that are asked for."""
+
+FIRSTS = """
+CREATE TEMP TABLE firsts AS
+SELECT "user", min(arm) AS arm, min(arm) <> max(arm) AS switched, min("time") AS first,
+       -min({{'at': "time", 'less': -captioned}}).less > 0 AS triggered
+FROM {exposures} WHERE {ours} GROUP BY "user"
+"""
+"""A row per user. Of exposures at the same time the one with most captions counts as the first."""
+
+RANKINGS = """
+SELECT id, "time", "user", 'exposure' AS event, 1.0 AS "value", NULL::DOUBLE AS received FROM {exposures} WHERE {ours}
+"""
+"""Exposures as events, for columns that count rankings."""
+
+SUMS = """
+CREATE TEMP TABLE sums AS
+SELECT f.rowid AS person, {columns},
+       count(*) FILTER (WHERE {within} AND o.received > f.first + $window) AS late,
+       count(*) FILTER (WHERE o.event <> 'exposure' AND o."time" >= $began AND o."time" <= $as_of) AS outcomes
+FROM {outcomes} o LEFT JOIN firsts f ON f."user" = o."user" GROUP BY f.rowid
+"""
+"""A row per user with outcomes, and one without `person`: the outcomes of users without exposure."""
+
+NUMBERS = """
+CREATE TEMP TABLE numbers AS
+SELECT f.arm = $candidate AS candidate, CAST(floor(f.first / 86400) AS INTEGER) AS "day", f.triggered, {columns},
+       coalesce(s.late, 0) AS late
+FROM firsts f LEFT JOIN sums s ON s.person = f.rowid WHERE NOT f.switched AND f.first + $window <= $as_of
+"""
+"""A row per user whose window has closed: final numbers."""
+
+_WITHIN = 'o."time" >= f.first AND o."time" < f.first + $window'
+_BEFORE = 'o."time" < f.first AND o."time" >= f.first - $before'
+
+
+def events(columns: Sequence[Column]) -> list[str]:
+    """Names of the outcomes that are needed, in order."""
+    return sorted({column.event for column in columns} - {EXPOSURE})
+
+
+def sums(query: EvidenceQuery, outcomes: str, *, whole: bool) -> str:
+    """SUMS for a query. `whole`: all values are whole numbers, which may be added in any order."""
+    made = [_column(column, _WITHIN, column.name, whole) for column in query.columns]
+    made += [_column(column, _BEFORE, column.before, whole) for column in query.before]
+    return SUMS.format(columns=",\n       ".join(made), within=_WITHIN, outcomes=outcomes)
+
+
+def numbers(names: Sequence[str]) -> str:
+    """NUMBERS with these columns; users without outcomes have 0."""
+    return NUMBERS.format(columns=", ".join(f"coalesce(s.{name}, 0.0) AS {name}" for name in names))
+
+
+def per_user(column: Column, relation: str, *, whole: bool) -> str:
+    """The column's numbers of users who have its event at all, over a relation of events."""
+    return (
+        f"SELECT {_column(column, 'true', 'number', whole)} FROM {relation} o "
+        f"WHERE o.event = '{column.event}' GROUP BY o.\"user\""
+    )
+
+
+def _column(column: Column, condition: str, name: str, whole: bool) -> str:
+    # An event's name is letters, digits and underscores (spec.EventName): it needs no quoting.
+    chosen = f"FILTER (WHERE o.event = '{column.event}' AND {condition})"
+    match column.aggregate:
+        case Aggregate.COUNT:
+            number = f"count(*) {chosen}"
+        case Aggregate.ANY:
+            number = f"count(*) {chosen} > 0"
+        case Aggregate.SUM if whole:
+            number = f'sum(o."value") {chosen}'
+        case Aggregate.SUM:
+            number = f'exact_sum(list(o."value") {chosen})'
+    return f"CAST({number} AS DOUBLE) AS {name}"
