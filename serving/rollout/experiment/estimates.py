@@ -18,9 +18,6 @@ from serving.rollout.statistics.sequence import Interval
 Bounds = Callable[[Effect], Interval | None]
 """The interval of a relative effect; None where no look is due."""
 
-_LEAST_SIGNAL = 4.0
-"""Stable's value in standard errors, below which a ratio to it has no normal distribution."""
-
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -38,7 +35,13 @@ def measure(metric: Metric, moments: Mapping[str, Moments], *, level: float, bou
     doubt = _doubt(found)
     if doubt:
         return Measured(_estimate(metric, found, None, level, doubt), None)
-    return Measured(_estimate(metric, found, bounds(found), level, because), found)
+    ends = bounds(found)
+    if ends is not None and not (isfinite(ends.low) and isfinite(ends.high)):
+        told = (
+            f"stable's value is {found.stable.value:.4g} ± {found.stable.variance**0.5:.2g}: too uncertain to divide by"
+        )
+        return Measured(_estimate(metric, found, None, level, told), None)
+    return Measured(_estimate(metric, found, ends, level, because), found)
 
 
 def good(metric: Metric) -> float:
@@ -65,18 +68,12 @@ def _effect(metric: Metric, moments: Mapping[str, Moments]) -> tuple[Effect | No
 
 def _doubt(found: Effect) -> str:
     """Why a relative effect is not to be believed yet."""
-    numbers = (found.stable.value, found.candidate.value, found.relative, found.relative_se)
-    if not found.stable.value > 0:
-        return f"stable's value is {found.stable.value:g}; a relative effect needs one above 0"
-    if not all(isfinite(number) for number in numbers):
+    if found.stable.value == 0:
+        return "stable's value is 0; a relative effect needs another one"
+    if not (isfinite(found.relative) and isfinite(found.relative_se)):
         return f"the effect is {found.relative} with standard error {found.relative_se}"
     if found.relative_se == 0:
         return "all users have the same number: there is no variance yet"
-    if found.stable.value < _LEAST_SIGNAL * found.stable.variance**0.5:
-        return (
-            f"stable's value is {found.stable.value:.4g} ± {found.stable.variance**0.5:.2g}: "
-            "too uncertain yet to divide by"
-        )
     return ""
 
 

@@ -70,9 +70,13 @@ def thinned(looks: tuple[Look, ...]) -> tuple[Look, ...]:
     if len(looks) > LOOKS:
         half = LOOKS // 2
         looks = (*looks[:-half:2], *looks[-half:])
-    plain: dict[str, object] = {"secondary": (), "guardrails": (), "triggered": None, "quality": {}}
-    older = tuple(look.model_copy(update=plain) for look in looks[:-LOOKS_WHOLE])
-    return (*older, *looks[-LOOKS_WHOLE:])
+    return (*(_plain(look) for look in looks[:-LOOKS_WHOLE]), *looks[-LOOKS_WHOLE:])
+
+
+def _plain(look: Look) -> Look:
+    if not (look.secondary or look.guardrails or look.triggered or look.quality):
+        return look
+    return look.model_copy(update={"secondary": (), "guardrails": (), "triggered": None, "quality": {}})
 
 
 def _read(turn: Turn) -> Turn:
