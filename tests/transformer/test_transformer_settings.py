@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -22,6 +23,8 @@ def test_defaults_are_those_promised() -> None:
     assert (settings.host, settings.http_port, settings.grpc_port) == ("0.0.0.0", 8080, 8081)
     assert (settings.max_candidates, settings.predictor_request_timeout_seconds) == (1000, 2.0)
     assert settings.store_timeout_seconds == 0.15
+    assert (settings.assignments, settings.exposures, settings.arm_header) == (None, None, "x-sightline-arm")
+    assert settings.candidate_seconds == 1.0
 
 
 def test_arguments_win_over_the_environment() -> None:
@@ -59,6 +62,13 @@ def test_all_faults_are_told_at_once() -> None:
         (["--store", "redis://:secret@items:6379/0"], "store: .*set SIGHTLINE_STORE_PASSWORD"),
         (["--store", "memcached://items"], "expected a folder, redis://"),
         (["--predictor_request_timeout_seconds", "nan"], "predictor_request_timeout_seconds"),
+        (["--assignments", "configmap://shop"], "assignments: .*expected configmap://namespace/name"),
+        (["--assignments", "redis://:secret@redis:6379"], "assignments: .*set SIGHTLINE_STORE_PASSWORD"),
+        (["--exposures", "file:///tmp/x"], "there are none without an experiment; give --assignments"),
+        (["--exposures", "kafka://x", "--assignments", "a"], "exposures: .*cannot be read as an address"),
+        (["--candidate_timeout_seconds", "2"], "candidate_timeout_seconds is 2; expected less than"),
+        (["--arm_header", "X-Arm"], "arm_header"),
+        (["--arm_header", "x-arm-bin"], "choose another"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(more: list[str], says: str) -> None:
@@ -96,6 +106,19 @@ def test_a_bundle_that_is_none_ends_the_process_with_code_1(tmp_path: Path) -> N
     assert "cannot start" in ended.stderr
     assert "manifest.json" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("key", ["", "fourteen bytes"])
+def test_exposures_without_a_key_of_pseudonyms_end_the_process_before_it_serves(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids_only: Any
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_PSEUDONYM_KEY", key)
+    needed = ("--bundle", str(ids_only.path), "--store", str(tmp_path), "--predictor_host", "127.0.0.1:1")
+    ended = run(*needed, "--assignments", str(tmp_path / "book.json"), "--exposures", f"file://{tmp_path}/exposures")
+    assert ended.returncode == 1
+    assert f"SIGHTLINE_PSEUDONYM_KEY has {len(key)} bytes; expected at least 16" in ended.stderr
+    assert not key or key not in ended.stderr
+    assert not (tmp_path / "exposures").exists()
 
 
 def test_the_readme_lists_every_setting_with_its_default() -> None:
