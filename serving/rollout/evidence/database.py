@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from models.experiments.events import pseudonym
 from serving.rollout.experiment.evidence import EvidenceError
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -84,6 +86,7 @@ def reading(
     threads: int | None = None,
     seconds: float | None = None,
     scratch: Path | None = None,
+    key: bytes | None = None,
 ) -> Iterator[Database]:
     """Open a database file, or none with an empty path, for the block.
 
@@ -94,6 +97,7 @@ def reading(
         threads: most threads.
         seconds: a statement that takes longer is ended.
         scratch: folder for what does not fit into memory.
+        key: of pseudonyms; with it queries have `pseudonym(user_id)`.
 
     Raises:
         EvidenceError: it cannot be opened.
@@ -101,6 +105,7 @@ def reading(
     with _told(f"database {path!r}"):
         connection = duckdb.connect()
         try:
+            _functions(connection, key)
             _prepare(connection, path, folders, memory, threads, scratch)
         except duckdb.Error:
             connection.close()
@@ -122,6 +127,13 @@ def text_of(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def _functions(connection: Any, key: bytes | None) -> None:
+    # Summed in one way whatever the order: math.fsum rounds once.
+    connection.create_function("exact_sum", math.fsum, ["DOUBLE[]"], "DOUBLE")
+    if key is not None:  # a function of ours, not SQL's: a query could read the definition of a macro
+        connection.create_function("pseudonym", partial(pseudonym, key), ["VARCHAR"], "VARCHAR")
+
+
 def _prepare(
     connection: Any,
     path: str,
@@ -130,8 +142,6 @@ def _prepare(
     threads: int | None,
     scratch: Path | None,
 ) -> None:
-    # Summed in one way whatever the order: math.fsum rounds once.
-    connection.create_function("exact_sum", math.fsum, ["DOUBLE[]"], "DOUBLE")
     if path:
         connection.execute(f"ATTACH {text_of(path)} AS evidence (READ_ONLY)")
         connection.execute("USE evidence")

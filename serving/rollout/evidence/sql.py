@@ -26,6 +26,7 @@ class SqlSource:
         memory: most memory of DuckDB, 4GB for instance; what does not fit goes to `scratch`.
         threads: most threads of DuckDB.
         seconds: after this a question is ended.
+        key: of pseudonyms; with it queries have `pseudonym(user_id)`, for outcomes that carry users' own ids.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class SqlSource:
         threads: int | None = None,
         seconds: float = SECONDS,
         scratch: Path | None = None,
+        key: bytes | None = None,
     ) -> None:
         self._given, self._folders = given, folders
-        self._memory, self._threads, self._seconds, self._scratch = memory, threads, seconds, scratch
+        self._memory, self._threads, self._seconds = memory, threads, seconds
+        self._scratch, self._key = scratch, key
 
     def evidence(self, query: EvidenceQuery) -> Evidence:
         """Raises EvidenceError."""
@@ -69,4 +72,5 @@ class SqlSource:
             threads=self._threads,
             seconds=self._seconds,
             scratch=self._scratch,
+            key=self._key,
         )
