@@ -52,23 +52,23 @@ def _summed(database: Any, file: Path, types: dict[str, str]) -> Visits:
     parts = ["value", *([RATIO] if RATIO in types else [])]
     database.execute(
         f"""CREATE TABLE visits AS
-        SELECT CAST("user" AS VARCHAR) AS name, CAST({day} AS BIGINT) AS at,
+        SELECT CAST("user" AS VARCHAR) AS name, CAST({day} AS BIGINT) AS whole_day,
                {", ".join(f"CAST({part} AS DOUBLE) AS {part}" for part in parts)} FROM history"""
     )
-    for column in ("name", "at", *parts):
-        bad = f"{column} IS NULL" + ("" if column in ("name", "at") else f" OR NOT isfinite({column})")
+    for column in ("name", "whole_day", *parts):
+        bad = f"{column} IS NULL" + ("" if column in ("name", "whole_day") else f" OR NOT isfinite({column})")
         (count,) = database.execute(f"SELECT count(*) FROM visits WHERE {bad}").fetchone()
         if count:
-            called = {"name": "user", "at": "day"}.get(column, column)
+            called = {"name": "user", "whole_day": "day"}.get(column, column)
             raise HistoryError(f"{file}: {called} is empty or no number in {count:,} rows; leave them out or fill them")
     found = database.execute(
         f"""WITH names AS (SELECT name, row_number() OVER () AS id FROM (SELECT DISTINCT name FROM visits))
-        SELECT id, at, {", ".join(f"sum({part}) AS {part}" for part in parts)}
-        FROM visits JOIN names USING (name) GROUP BY id, at ORDER BY id, at"""
+        SELECT id, whole_day, {", ".join(f"sum({part}) AS {part}" for part in parts)}
+        FROM visits JOIN names USING (name) GROUP BY id, whole_day ORDER BY id, whole_day"""
     ).fetchnumpy()
     return Visits(
         np.asarray(found["id"], dtype=np.int64),
-        np.asarray(found["at"], dtype=np.int64),
+        np.asarray(found["whole_day"], dtype=np.int64),
         np.asarray(found["value"], dtype=np.float64),
         np.asarray(found[RATIO], dtype=np.float64) if RATIO in types else None,
     )

@@ -101,7 +101,7 @@ def follow(
                     return
                 away, shown = 0.0, each["metadata"]["resourceVersion"]
                 yield each
-            found = read(cluster, name, namespace)  # also after a stream that was too old to be continued
+            found, away = read(cluster, name, namespace), 0.0  # also after a stream too old to be continued
         except MissingError:
             return
         except DeniedError:
