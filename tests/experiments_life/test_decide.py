@@ -205,6 +205,15 @@ def test_promotion_begins_only_when_everybody_has_the_candidate():
     assert "spec.aborted is not followed" in on.message
 
 
+def test_what_is_wanted_follows_the_spec_that_is_followed():
+    edited = spec_of(schedule={"stages": [{"share": 1}]}, candidate__bundle="s3://models/ranker/8")
+    state = state_in(Phase.RUNNING, stage=1)
+    assert desired(edited, state).share == 5000
+    published = assignment(NAME, UID, edited, state)
+    assert published is not None
+    assert published.arms[0].bundle == "s3://models/ranker/7"
+
+
 def test_shares_in_buckets():
     assert [buckets(percent) for percent in (0.0, 0.001, 0.25, 5.0, 50.0)] == [0, 1, 25, 500, 5000]
 

@@ -14,7 +14,7 @@ from serving.rollout.experiment.lapses import pace
 from serving.rollout.experiment.ports import Readiness, RetryError
 from serving.rollout.experiment.state import Phase, State
 from tests.experiments_life.faults import Fault, Faults
-from tests.experiments_life.worlds import KilledError, Life, spec_of
+from tests.experiments_life.worlds import UID, KilledError, Life, MemoryAssignments, spec_of
 
 
 def slow(**changes: object) -> Life:
@@ -136,6 +136,37 @@ def test_any_faults_lead_to_the_same_end(story, plans):
     revisions = [(each.share, each.shadow, each.everyone) for each in life.assignments.history]
     by_revision = dict(zip([each.revision for each in life.assignments.history], revisions, strict=True))
     assert len(by_revision) == len(set(revisions)), "a revision per change, and one only"
+
+
+def test_an_arm_that_is_not_ready_gets_no_users_although_they_were_decided_for_it():
+    life = Life()
+    watch_readiness(life)
+    while life.kept is None or life.state.phase is not Phase.RUNNING:
+        life.pass_time(timedelta(seconds=10))
+        life.step(wrap=lambda name, port: port if name != "assignments" else NoPublishing(port))
+    assert life.published is None, "the controller was killed after it had saved the first stage"
+    life.cluster.dead = True
+    for _ in range(3):
+        life.step()
+        assert life.published is None
+        life.pass_time(timedelta(minutes=5))
+    life.cluster.dead = False
+    life.step()
+    assert life.published is not None
+    life.assignments.withdraw(UID)
+    life.cluster.dead = True
+    life.step()
+    assert life.published is None, "an assignment that somebody deleted comes back with the candidate, not before"
+
+
+class NoPublishing:
+    """Ends the process where users would be published."""
+
+    def __init__(self, port: MemoryAssignments) -> None:
+        self.published = port.published
+
+    def publish(self, assignment: object) -> None:
+        raise RetryError("killed")
 
 
 def test_a_state_that_cannot_be_saved_changes_nothing():

@@ -36,7 +36,8 @@ class Desired:
 
 
 def desired(spec: ExperimentSpec, state: State) -> Desired:
-    """What should be, for the spec as it is followed (see `frozen.followed`)."""
+    """What should be. Once it has begun the spec that it follows counts, not what the resource has now."""
+    spec = state.started or spec
     if state.phase is Phase.PREPARING:
         return Desired(candidate=state.bundle_id is not None, share=0, shadow=0, everyone=False, promote=False)
     if state.phase not in _SERVING:
@@ -59,6 +60,7 @@ def buckets(percent: float) -> int:
 
 def assignment(name: str, uid: str, spec: ExperimentSpec, state: State) -> Assignment | None:
     """The document that transformers should see; None where they should see none."""
+    spec = state.started or spec
     want = desired(spec, state)
     if not want.traffic or not (state.bundle_id and state.contract_digest and state.predictor_host):
         return None

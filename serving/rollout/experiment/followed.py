@@ -20,7 +20,7 @@ _BEFORE_USERS = frozenset({Phase.PREPARING, Phase.SHADOW})
 def followed(spec: ExperimentSpec, state: State) -> tuple[ExperimentSpec, str]:
     """The spec that counts, and what was edited in the resource's and does not count: empty if all of it does."""
     started = state.started
-    if started is None:
+    if started is None or spec == started:
         return spec, ""
     schedule = spec.schedule if _may_follow(spec.schedule, started.schedule, state) else started.schedule
     live = started.model_copy(update={"schedule": schedule, **{name: getattr(spec, name) for name in FREE}})

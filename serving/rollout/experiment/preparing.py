@@ -32,8 +32,6 @@ def pending(turn: Turn) -> Turn:
             warning=True,
             end=Phase.REJECTED,
         )
-    if seen.unanswered:
-        return turn.put(message=f"Waiting: {seen.unanswered}.")
     if spec.paused:
         return turn.put(message="Paused before it began. Clear spec.paused to begin.")
     return turn.enter(
