@@ -31,13 +31,21 @@ def create(cluster: Cluster, body: Object, namespace: str) -> Object:
         return made
 
 
-def read(cluster: Cluster, name: str, namespace: str) -> Object:
-    """An Experiment. Raises MissingError if there is none, ClusterError."""
+def read(cluster: Cluster, name: str, namespace: str, *, seconds: float = TIMEOUT_SECONDS) -> Object:
+    """An Experiment, within so many seconds. Raises MissingError if there is none, ClusterError."""
     with cluster.doing(f"read Experiment {name} in {namespace}", KIND, name):
         found: Object = cluster.custom.get_namespaced_custom_object(
-            GROUP, VERSION, namespace, PLURAL, name, _request_timeout=TIMEOUT_SECONDS
+            GROUP, VERSION, namespace, PLURAL, name, _request_timeout=seconds
         )
         return found
+
+
+def reach(cluster: Cluster, *, seconds: float = TIMEOUT_SECONDS) -> None:
+    """See that Experiments of the cluster's namespace can be listed. Raises ClusterError."""
+    with cluster.doing(f"list Experiments in {cluster.namespace}", KIND):
+        cluster.custom.list_namespaced_custom_object(
+            GROUP, VERSION, cluster.namespace, PLURAL, limit=1, _request_timeout=seconds
+        )
 
 
 def list_experiments(cluster: Cluster, namespace: str | None, *, everywhere: bool = False) -> list[Object]:
