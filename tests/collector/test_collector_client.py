@@ -160,6 +160,8 @@ def test_the_collector_says_what_is_wrong_with_a_question(collector: Callable[..
     answer = process.post("/v1/evidence", document)
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, "window_seconds")
     assert process.post("/v1/quantiles", {}).status_code == 422
+    future = process.post("/v1/evidence", document | {"window_seconds": 1.0, "as_of": "2222-02-02T00:00:00Z"})
+    assert (future.status_code, future.json()["error"]["field"]) == (422, "as_of")
     with process.client() as client:
         broken = client.post("/v1/evidence", content=b"{", headers={"content-type": "application/json"})
     assert broken.status_code == 422

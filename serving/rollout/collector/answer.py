@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import orjson
 
 from serving.rollout.collector.columns import install
+from serving.rollout.collector.events import FUTURE_SECONDS
 from serving.rollout.collector.history import quantiles
 from serving.rollout.collector.join import CutError, evidence
 from serving.rollout.collector.schema import open_for_reading
@@ -53,7 +55,13 @@ def answer(folder: Path, question: str, body: bytes) -> tuple[int, bytes]:
 
 
 def _evidence(connection: sqlite3.Connection, body: bytes) -> bytes:
-    return evidence_to_json(evidence(connection, query_from_json(body)))
+    query = query_from_json(body)
+    ahead = query.as_of.timestamp() - time.time()
+    if ahead > FUTURE_SECONDS:
+        raise CodecError(
+            "as_of", f"is {query.as_of.isoformat()}, {ahead:.0f} s from now; no window closes in the future"
+        )
+    return evidence_to_json(evidence(connection, query))
 
 
 def _quantiles(connection: sqlite3.Connection, body: bytes) -> bytes:

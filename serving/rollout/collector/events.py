@@ -159,11 +159,7 @@ class EventReader:
 
 def _detail(event: Exposure) -> str | None:
     """What evidence never asks for, as JSON; None when there is nothing of it."""
-    kept = {
-        "fallback": event.fallback,
-        "degraded": event.degraded,
-        "items": event.items,
-        "scores": event.scores,
-    }
-    kept = {name: value for name, value in kept.items() if value}
-    return orjson.dumps(kept).decode() if kept else None
+    if not (event.fallback or event.degraded or event.items or event.scores):
+        return None
+    kept = {"fallback": event.fallback, "degraded": event.degraded, "items": event.items, "scores": event.scores}
+    return orjson.dumps(kept).decode()

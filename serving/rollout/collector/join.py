@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 USERS_AT_ONCE = 1 << 18
 """Users in one array: 2 MB per column."""
 _DAY = 86400
+_MOST_WORDS = 1 << 40
 _EPOCH = date(1970, 1, 1)
 _LEADING = 5  # of each row: arm, first exposure, captioned, late, repeats
 
@@ -152,14 +153,14 @@ def _add(totals: _Totals, rows: Floats, caps: Mapping[str, float]) -> None:
         column = rows[:, _LEADING + totals.columns.index(name)]
         totals.capped[name] += int((column > cap).sum())
         np.minimum(column, cap, out=column)
-    keys = np.stack([rows[:, 0], np.floor(rows[:, 1] / _DAY), rows[:, 2] > 0])
-    groups, place = np.unique(keys, axis=1, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    ends = np.cumsum(np.bincount(place.ravel(), minlength=groups.shape[1]))
-    for (arm, day, triggered), part in zip(groups.T, np.split(order, ends[:-1]), strict=True):
+    days = np.floor(rows[:, 1] / _DAY).astype(np.int64)
+    keys = (days << 1 | (rows[:, 2] > 0)) * _MOST_WORDS + rows[:, 0].astype(np.int64)
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    for part in np.split(order, starts[1:]):
         users = rows[part]
         found = Moments.of({name: users[:, _LEADING + at] for at, name in enumerate(totals.columns)})
-        key = (int(arm), int(day), bool(triggered))
+        key = (int(users[0, 0]), int(days[part[0]]), bool(users[0, 2] > 0))
         totals.sums[key] = totals.sums[key] + found if key in totals.sums else found
 
 

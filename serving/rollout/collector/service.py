@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from serving.rollout.collector.asking import Asking
 from serving.rollout.collector.events import Batch, EventReader, ExposureRow, OutcomeRow
@@ -15,6 +18,7 @@ from serving.rollout.collector.ledger import Added, Ledger
 from serving.rollout.collector.metrics import Metrics
 from serving.rollout.collector.writer import Writer
 
+Result = TypeVar("Result")
 FAULTS_TOLD = 20
 """So many refused events are named in an answer; `refused` counts all."""
 RETRY_AFTER = 2
@@ -52,6 +56,7 @@ class Collector:
     ) -> None:
         self._reader, self._writer, self._asking, self._metrics = reader, writer, asking, metrics
         self._max_waiting = max_waiting
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")  # so that health is answered meanwhile
         self._waiting = 0
 
     @contextmanager
@@ -71,19 +76,19 @@ class Collector:
 
     async def exposures(self, body: bytes) -> Taken:
         """Store a batch of exposures. Raises RequestError, StoreError."""
-        batch = self._reader.exposures(body)
+        batch = await self._read(self._reader.exposures, body)
         added = await self._writer.run(partial(Ledger.add_exposures, rows=batch.rows)) if batch.rows else Added(0, 0)
         return self._taken("exposure", batch, added)
 
     async def outcomes(self, body: bytes) -> Taken:
         """Store a batch of outcomes. Raises RequestError, StoreError."""
-        batch = self._reader.outcomes(body)
+        batch = await self._read(self._reader.outcomes, body)
         added = await self._writer.run(partial(Ledger.add_outcomes, rows=batch.rows)) if batch.rows else Added(0, 0)
         return self._taken("outcome", batch, added)
 
     async def forget(self, body: bytes) -> dict[str, object]:
         """Delete users' data, until the files have none of its bytes. Raises RequestError, StoreError."""
-        users = self._reader.users(body)
+        users = await self._read(self._reader.users, body)
         exposures = outcomes = 0
         async with self._asking.alone():  # a reader's snapshot would keep the old pages in the WAL
             for at in range(0, len(users), _FORGET):
@@ -119,6 +124,9 @@ class Collector:
     def alive(self) -> bool:
         """Whether waiting can help."""
         return self._writer.alive
+
+    async def _read(self, read: Callable[[bytes], Result], body: bytes) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, read, body)
 
     def _taken(self, kind: str, batch: Batch[ExposureRow] | Batch[OutcomeRow], added: Added) -> Taken:
         conflicts = [

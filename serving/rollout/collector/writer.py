@@ -38,7 +38,7 @@ class Writer:
         self._connection, self._ledger, self._metrics = connection, ledger, metrics
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._group: Sequence[_Job] = ()
-        self._lost = False
+        self._lost = self._ended = False
         self._thread = threading.Thread(target=self._run, name="writer")
         self.failing: str | None = None
         """Why the last transaction failed; None when it did not."""
@@ -47,7 +47,7 @@ class Writer:
     @property
     def alive(self) -> bool:
         """Whether jobs are still done. A fsync that failed ends it: what the disk holds is known after a restart."""
-        return self._thread.is_alive()
+        return not self._ended
 
     def start(self) -> None:
         """Begin."""
@@ -72,6 +72,8 @@ class Writer:
             raise StoreError(f"the database is not written any more: {self.failing}; the process must be started again")
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(work, answer, alone))
+        if self._ended:  # since it was looked at
+            self._refuse_rest()
         return await answer
 
     def _run(self) -> None:
@@ -80,6 +82,7 @@ class Writer:
                 self._group = group
                 self._do(group)
         finally:
+            self._ended = True
             self._refuse_rest()  # nobody waits for ever, whatever ended the thread
 
     def _next_group(self) -> list[_Job] | None:
