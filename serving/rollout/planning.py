@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from typing import Any
@@ -146,30 +147,34 @@ def plan(
         PlanError: numbers that no plan can be made from; nobody's window closes within `days`.
     """
     lanes = Lanes.of(reach, ramp, days, window_days)
-    needed = drift(lanes, days, reading)
-    if not isfinite(needed):
+    needed = [drift(lanes, day, reading) for day in range(1, days + 1)]
+    if not isfinite(needed[-1]):
         raise PlanError(
             f"within {days} days no look counts: the first is on day {reading.first_day}, and windows close after "
             f"{window_days} days; plan more days"
         )
     if wanted == 0:
         raise PlanError("wanted is 0; expected the relative effect that is to be found, 0.01 for +1 %")
-    detectable = needed * scale(lanes, spread, days)
-    day = _day(lanes, spread, wanted, reading)
-    users = None if wanted is None else 2 * (needed * spread.cv_left / wanted) ** 2
-    answer = _Answer(wanted, day, detectable, lanes.per_arm[-1], users, days, reading)
+    by_day = _by_day(lanes, ramp, spread, needed)
+    last, day = by_day[-1], _first(wanted, [each.detectable for each in by_day])
+    users = None if wanted is None else 2 * (needed[-1] * spread.cv_left / wanted) ** 2
     return Plan(
-        _verdict(answer),
+        _verdict(_Answer(wanted, day, last.detectable, last.users, users, days, reading)),
         wanted,
         None if wanted is None else day is not None,
         day,
-        detectable,
-        lanes.per_arm[-1],
+        last.detectable,
+        last.users,
         users,
         reading.method,
-        _by_day(lanes, ramp, spread, reading),
-        _by_method(lanes, spread, reading, wanted),
-        _cuped(lanes, spread, reading, wanted, needed),
+        by_day,
+        _by_method(lanes, spread, reading, wanted, MethodPlan(reading.method, last.detectable, day)),
+        Cuped(
+            spread.correlation,
+            spread.correlation**2,
+            last.detectable_without_cuped,
+            _first(wanted, [each.detectable_without_cuped for each in by_day]),
+        ),
         _costs(reach, ramp, lanes, window_days),
         _assumptions(reach, days, window_days, reading),
     )
@@ -209,44 +214,42 @@ def _percent(effect: float, *, sign: bool = False) -> str:
     return f"{digits} %"
 
 
-def _day(lanes: Lanes, spread: Spread, wanted: float | None, reading: Reading) -> int | None:
-    return None if wanted is None else first_day(lanes, spread, wanted, reading)
+def _first(wanted: float | None, detectable: Sequence[float]) -> int | None:
+    """The day, from 1, from which `wanted` is found."""
+    if wanted is None:
+        return None
+    return next((day for day, smallest in enumerate(detectable, 1) if smallest <= abs(wanted)), None)
 
 
-def _by_day(lanes: Lanes, ramp: Ramp, spread: Spread, reading: Reading) -> tuple[PlanDay, ...]:
+def _by_day(lanes: Lanes, ramp: Ramp, spread: Spread, needed: Sequence[float]) -> tuple[PlanDay, ...]:
     plain = Spread(spread.cv)
     found = []
-    for day in range(1, lanes.days + 1):
-        needed = drift(lanes, day, reading)
+    for day, drifted in enumerate(needed, 1):
+        known = isfinite(drifted)
         found.append(
             PlanDay(
                 day,
                 ramp.share(day),
                 lanes.per_arm[day - 1],
-                needed * scale(lanes, spread, day) if isfinite(needed) else inf,
-                needed * scale(lanes, plain, day) if isfinite(needed) else inf,
+                drifted * scale(lanes, spread, day) if known else inf,
+                drifted * scale(lanes, plain, day) if known else inf,
             )
         )
     return tuple(found)
 
 
-def _by_method(lanes: Lanes, spread: Spread, reading: Reading, wanted: float | None) -> tuple[MethodPlan, ...]:
+def _by_method(
+    lanes: Lanes, spread: Spread, reading: Reading, wanted: float | None, own: MethodPlan
+) -> tuple[MethodPlan, ...]:
     found = []
     for method in Method:
         other = replace(reading, method=method)
+        if method is own.method:
+            found.append(own)
+            continue
         smallest = drift(lanes, lanes.days, other) * scale(lanes, spread, lanes.days)
-        found.append(MethodPlan(method, smallest, _day(lanes, spread, wanted, other)))
+        found.append(MethodPlan(method, smallest, None if wanted is None else first_day(lanes, spread, wanted, other)))
     return tuple(found)
-
-
-def _cuped(lanes: Lanes, spread: Spread, reading: Reading, wanted: float | None, needed: float) -> Cuped:
-    plain = Spread(spread.cv)
-    return Cuped(
-        spread.correlation,
-        spread.correlation**2,
-        needed * scale(lanes, plain, lanes.days),
-        _day(lanes, plain, wanted, reading),
-    )
 
 
 def _costs(reach: Reach, ramp: Ramp, lanes: Lanes, window_days: float) -> Costs:

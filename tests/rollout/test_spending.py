@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from serving.rollout.statistics.spending import Look, Spending, SpendingError, bounds, crossing_chance
+from serving.rollout.statistics.spending import (
+    Look,
+    Spending,
+    SpendingError,
+    bounds,
+    bounds_that_spend,
+    crossing_chance,
+)
 
 FIVE = [0.2, 0.4, 0.6, 0.8, 1.0]
 
@@ -55,3 +62,27 @@ def test_a_look_that_may_spend_nothing_does_not_stop() -> None:
 def test_looks_that_do_not_grow_are_refused(shares: list[float]) -> None:
     with pytest.raises(SpendingError, match="expected increasing shares"):
         bounds(shares, alpha=0.05, spending=Spending.POCOCK)
+
+
+def test_looks_close_together_are_exact_too() -> None:
+    hourly = [look / 336 for look in range(1, 337)]
+    looks = [Look(share, 3.0, 0.0) for share in hourly]
+    draw = np.random.default_rng(2)
+    steps = draw.normal(size=(10_000, 336)) / np.sqrt(336)
+    crossed = (np.abs(steps.cumsum(axis=1) / np.sqrt(hourly)) > 3.0).any(axis=1).mean()
+    assert crossing_chance(looks, 0.0) == pytest.approx(crossed, abs=3 * np.sqrt(crossed / 10_000))
+    near = [0.5, 0.5001, 0.5002, 1.0]
+    apart = bounds([0.5, 1.0], alpha=0.05, spending=Spending.OBRIEN_FLEMING)
+    assert crossing_chance(bounds(near, alpha=0.05, spending=Spending.OBRIEN_FLEMING), 0.0) == pytest.approx(0.05)
+    assert bounds(near, alpha=0.05, spending=Spending.OBRIEN_FLEMING)[-1].bound == pytest.approx(
+        apart[-1].bound, abs=2e-3
+    )
+
+
+def test_spending_of_ones_own_is_kept() -> None:
+    looks = bounds_that_spend([0.3, 1.0], [0.01, 0.05])
+    assert crossing_chance(looks[:1], 0.0) == pytest.approx(0.01, abs=1e-9)
+    assert crossing_chance(looks, 0.0) == pytest.approx(0.05, abs=1e-9)
+    for spent in ([0.05, 0.01], [0.01], []):
+        with pytest.raises(SpendingError, match="never falls"):
+            bounds_that_spend([0.3, 1.0], spent)

@@ -157,7 +157,7 @@ def drift(traffic: Information, days: int, reading: Reading) -> float:
     if days < reading.first_day or not traffic.informative(days) > 0:
         return inf
     looks = _looks(traffic, days, reading)
-    return float(brentq(lambda z: crossing_chance(looks, z) - reading.power, 0.0, 60.0, xtol=1e-6))
+    return float(brentq(lambda z: crossing_chance(looks, z) - reading.power, 0.0, 60.0, xtol=1e-5))
 
 
 def scale(traffic: Information, spread: Spread, days: int) -> float:

@@ -21,8 +21,8 @@ from scipy.special import ndtr, ndtri, roots_legendre
 Floats = npt.NDArray[np.float64]
 
 _NODES, _WEIGHTS = (np.asarray(rule) for rule in roots_legendre(24))
-_LEAST_PANELS = 4
-_PANEL_STEPS = 10.0  # standard deviations of the next step that 24 nodes cover: sums are then good to 1e-10
+_LEAST_PANELS = 2
+_PANEL_STEPS = 12.0  # standard deviations of the next step that 24 nodes cover: sums are then good to 1e-8
 _WIDEST = 8.5  # standard normal quantile of 1e-17: a look that may spend nothing has this bound
 
 
