@@ -67,7 +67,10 @@ class DeploymentTarget:
 
     def deploy(self, bundle: VerifiedBundle) -> None:
         """Make the Deployment and its headless Service; change the Deployment's pods only for another bundle."""
-        found, service = self._owned()
+        found, service = self._there()
+        for kind, each in ((DEPLOYMENT, found), (SERVICE, service)):
+            if each is not None:
+                self._owner.require(kind, each)
         if service is None or found is None or annotations_of(found).get(BUNDLE_ID) != bundle.bundle_id:
             wanted = self._clone(self._stable(), bundle)
             found = (
@@ -112,13 +115,16 @@ class DeploymentTarget:
         release = labels_of(self._stable()).get("app.kubernetes.io/instance", "RELEASE")
         return helm_hint(release, self._owner.namespace, self._bundle)
 
-    def _owned(self) -> tuple[Object | None, Object | None]:
-        """The candidate's Deployment and Service. Raises RefusedError when one of them is somebody else's."""
+    def _there(self) -> tuple[Object | None, Object | None]:
+        """What has the names of the candidate's Deployment and Service."""
         found = [self._api.get(kind, self._owner.namespace, self._name) for kind in (DEPLOYMENT, SERVICE)]
-        for kind, each in zip((DEPLOYMENT, SERVICE), found, strict=True):
-            if each is not None:
-                self._owner.require(kind, each)
         return found[0], found[1]
+
+    def _owned(self) -> tuple[Object | None, Object | None]:
+        """The candidate's Deployment and Service; objects of somebody else are none of them."""
+        found, service = self._there()
+        owns = self._owner.owns
+        return found if found and owns(found) else None, service if service and owns(service) else None
 
     def _pods(self, deployment: Object) -> list[Object]:
         selector = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())

@@ -58,10 +58,13 @@ class InferenceServiceTarget:
 
     def candidate(self) -> CandidateState:
         """By KServe's Deployment for the entry; ABSENT too once it has become stable, transformers included."""
-        found = self._found()
-        if self._entry(found) is None and (not self._is_stable(found) or self._is_all_done(found)):
-            left = None if self._is_stable(found) else self._own_service()
-            return CandidateState(Readiness.STARTING if left else Readiness.ABSENT)
+        found = self._api.get(INFERENCE_SERVICE, self._owner.namespace, self._service)
+        if found is None or (self._entry(found) is None and not self._is_stable(found)):
+            left = self._own_service()
+            said = f"Service {self._name} is left of it" if left else ""
+            return CandidateState(Readiness.STARTING if left else Readiness.ABSENT, "", said)
+        if self._entry(found) is None and self._is_all_done(found):
+            return CandidateState(Readiness.ABSENT)
         if self._own_service() is None:
             return CandidateState(Readiness.STARTING, "", f"Service {self._name} is missing")
         deployment = self._api.get(DEPLOYMENT, self._owner.namespace, self._deployment)
@@ -74,6 +77,7 @@ class InferenceServiceTarget:
         found = self._found()
         if self._is_stable(found):
             return
+        self._require_free_name(found)
         if self._own_service() is None:
             selector = {"app": f"isvc.{self._deployment}"}
             own = {key: value for key, value in labels_of(found).items() if key.startswith("app.kubernetes.io/")}
@@ -148,34 +152,35 @@ class InferenceServiceTarget:
         return found
 
     def _entry(self, found: Object) -> Object | None:
-        """The experiment's canary entry. Raises RefusedError when another one has its name."""
-        for each in found["spec"].get("canary") or ():
-            if each["predictor"].get("name") == self._owner.name:
-                if (each["predictor"].get("annotations") or {}).get(UID) != self._owner.uid:
-                    raise RefusedError(
-                        f"InferenceService {self._service} has a canary {self._owner.name} already that is not of this "
-                        "experiment: give the experiment another name, or take the entry out"
-                    )
-                entry: Object = each
-                return entry
-        return None
+        """The experiment's canary entry; one of somebody else with its name is none."""
+        entries = found["spec"].get("canary") or []
+        return next((each for each in entries if self._is_mine(each["predictor"])), None)
+
+    def _is_mine(self, predictor: Object) -> bool:
+        marks = predictor.get("annotations") or {}
+        return predictor.get("name") == self._owner.name and marks.get(UID) == self._owner.uid
 
     def _others(self, found: Object) -> list[Object]:
-        entries = found["spec"].get("canary") or []
-        return [each for each in entries if each["predictor"].get("name") != self._owner.name]
+        return [each for each in found["spec"].get("canary") or [] if not self._is_mine(each["predictor"])]
 
     def _is_stable(self, found: Object) -> bool:
-        predictor = found["spec"]["predictor"]
-        return (
-            predictor.get("name") == self._owner.name
-            and (predictor.get("annotations") or {}).get(UID) == self._owner.uid
-        )
+        return self._is_mine(found["spec"]["predictor"])
+
+    def _require_free_name(self, found: Object) -> None:
+        """Raises RefusedError when the candidate's name is somebody else's: of a canary, the predictor, a Service."""
+        others = [*self._others(found), {"predictor": found["spec"]["predictor"]}]
+        if any(each["predictor"].get("name") == self._owner.name for each in others):
+            raise RefusedError(
+                f"InferenceService {self._service} has a predictor or canary named {self._owner.name} already that is "
+                "not of this experiment: give the experiment another name"
+            )
+        service = self._api.get(SERVICE, self._owner.namespace, self._name)
+        if service is not None:
+            self._owner.require(SERVICE, service)
 
     def _own_service(self) -> Object | None:
         found = self._api.get(SERVICE, self._owner.namespace, self._name)
-        if found is not None:
-            self._owner.require(SERVICE, found)
-        return found
+        return found if found is not None and self._owner.owns(found) else None
 
     def _pods(self) -> list[Object]:
         return self._api.list(POD, self._owner.namespace, f"app=isvc.{self._deployment}")

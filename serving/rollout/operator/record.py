@@ -19,6 +19,7 @@ class Record:
     def __init__(self, api: Api, found: Object, now: Callable[[], datetime]) -> None:
         self._api, self._now = api, now
         self.found = found
+        self._status = found.get("status")
 
     @property
     def leaving(self) -> bool:
@@ -52,9 +53,10 @@ class Record:
         self._write(unreadable(fault, generation=generation, old=old, now=self._now()))
 
     def _write(self, made: Object) -> None:
-        if made != self.found.get("status"):
+        if made != self._status:
             body = {**self.found, "status": made}
             self.found = self._api.replace(EXPERIMENT, body["metadata"]["namespace"], body, "status")
+            self._status = made  # what comes back has the schema's defaults in it, and would always differ
 
     def _finalizers(self) -> list[str]:
         return list(self.found["metadata"].get("finalizers") or ())

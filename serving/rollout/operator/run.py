@@ -22,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
     """Run until a signal; return the exit code: 0 after a signal, 1 if it cannot go on, 2 for wrong settings."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # it warns that signals are ours
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line per request
     try:
         settings = read_settings(argv, os.environ)
