@@ -10,6 +10,7 @@ from models.items import ItemStoreError
 from serving.items.redis_link import RedisAddress
 from serving.transformer.exposures.sink import ExposureError
 
+WHAT = "exposures"
 FILE_SECONDS, FILE_BYTES = 300, 64 << 20
 STREAM_ENTRIES = 1_000_000
 _FORM = (
@@ -85,9 +86,9 @@ def _stream(uri: str, parts: SplitResult, query: dict[str, str]) -> StreamAddres
     if not query.get("stream"):
         raise ExposureError(f"exposures {uri}: names no stream; add ?stream=name")
     try:
-        redis = RedisAddress.parse(parts._replace(query="").geturl())
+        redis = RedisAddress.parse(parts._replace(query="").geturl(), WHAT)
     except ItemStoreError as cause:
-        raise ExposureError(f"exposures {uri}: cannot be read as an address; {_FORM}") from cause
+        raise ExposureError(f"{WHAT} {uri}: cannot be read as an address; {_FORM}") from cause
     return StreamAddress(redis, query["stream"], _number(uri, query, "maxlen", STREAM_ENTRIES, 1))
 
 

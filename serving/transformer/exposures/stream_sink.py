@@ -8,6 +8,7 @@ import redis
 
 from models.items import ItemStoreError
 from serving.items.redis_link import RedisAddress, RedisLink
+from serving.transformer.exposures.address import WHAT
 from serving.transformer.exposures.sink import Line, SinkError
 
 TIMEOUT_SECONDS = 2.0
@@ -36,7 +37,7 @@ class StreamSink:
         """Add the batch in one round trip. Raises SinkError."""
         try:
             if self._link is None:
-                self._link = RedisLink(self._address, self._environment, self._timeout)
+                self._link = RedisLink(self._address, self._environment, self._timeout, WHAT)
             with self._link.client() as client, client.pipeline(transaction=True) as pipeline:
                 for line in batch:
                     pipeline.xadd(
@@ -46,7 +47,7 @@ class StreamSink:
                     if isinstance(answer, redis.RedisError):
                         raise answer
         except ItemStoreError as cause:
-            raise SinkError(f"exposures cannot be added to stream {self._stream!r}: {cause}") from cause
+            raise SinkError(f"stream {self._stream!r}: {cause}") from cause
 
     def tend(self) -> None:
         """Nothing to do."""
