@@ -89,7 +89,11 @@ def test_a_breached_guardrail_takes_users_back_in_the_same_step():
     life.step()
     assert (life.state.phase, life.state.reason) == (Phase.STOPPING, "GuardrailBreached")
     assert life.published is None
-    assert life.cluster.deployed, "the candidate stays until transformers took notice"
+    back = life.clock.time
+    while life.cluster.deployed:
+        life.pass_time(timedelta(seconds=5))
+        life.step()
+    assert life.clock.time - back >= timedelta(seconds=15), "the candidate stays until transformers took notice"
     assert life.run().phase is Phase.ROLLED_BACK
     assert "failures is 0.05, above its limit 0.01" in life.state.message
 
@@ -126,6 +130,22 @@ def test_exposures_that_nobody_records_are_no_data():
     state = life.run(step=timedelta(minutes=10))
     assert (state.phase, state.reason) == (Phase.ROLLED_BACK, "NoData")
     assert "0 exposures on stable" in state.message
+
+
+def test_the_first_exposures_end_the_wait_for_data_before_the_next_look_is_due():
+    life = Life(spec_of(guardrails=[], evidence={"collector": "http://collector"}, analysis__noDataLimit="30m"))
+    rate, life.metrics.rate = life.metrics.rate, 0.0
+    life.run_to(Phase.RUNNING)
+    for _ in range(3):
+        life.pass_time(timedelta(minutes=3))
+        life.step()
+    assert life.state.blind is not None
+    life.metrics.rate = rate
+    life.pass_time(timedelta(minutes=3))
+    life.step()
+    assert life.state.blind is None
+    assert len(life.state.looks) == 1
+    assert life.run().phase is Phase.PROMOTED
 
 
 def test_data_that_comes_back_in_time_changes_nothing():

@@ -117,11 +117,10 @@ class Entry(Kept):
 
 
 class Lapse(Kept):
-    """A condition that lasts: `seconds` are those that were watched, `steps` how often it was seen."""
+    """A condition that lasts: `seconds` are those that were watched."""
 
     since: datetime
     seconds: float = 0.0
-    steps: int = 1
 
 
 class State(Kept):
