@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from serving.rollout.bench import analysis
 from serving.rollout.bench.endings import PROMOTED, SENT_BACK, UNDECIDED, Endings
 from serving.rollout.bench.methods import FIRST_WIN, endings
 from serving.rollout.bench.rules import EFFECTS, THRESHOLDS, Row, batch, rows, table
@@ -142,3 +143,11 @@ def test_a_row_counts_runs() -> None:
 
 def test_the_same_seed_gives_the_same_rows() -> None:
     assert rows(1, 3, 1) == rows(1, 3, 1)
+
+
+def test_very_many_users_are_summed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "CHUNK", 5000)
+    cost = analysis.measure(20_000, seed=1)
+    assert cost.users == cost.found.users == 20_000
+    assert cost.found.relative == pytest.approx(0.01, abs=5 * cost.found.relative_se)
+    assert min(cost.summing, cost.peak) > 0
