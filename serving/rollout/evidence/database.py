@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import fsspec
 import numpy as np
 import numpy.typing as npt
 
@@ -92,7 +93,7 @@ def reading(
 
     Args:
         path: DuckDB's file, which is opened for reading.
-        folders: prefixes of files that queries may read, and no others.
+        folders: prefixes of files that queries may read, and no others; s3://bucket/folder too.
         memory: most memory, 4GB for instance; then it goes on in `scratch`.
         threads: most threads.
         seconds: a statement that takes longer is ended.
@@ -106,8 +107,9 @@ def reading(
         connection = duckdb.connect()
         try:
             _functions(connection, key)
+            _register_stores(connection, folders)
             _prepare(connection, path, folders, memory, threads, scratch)
-        except duckdb.Error:
+        except (duckdb.Error, EvidenceError):
             connection.close()
             raise
     timer = threading.Timer(seconds, connection.interrupt) if seconds else None
@@ -132,6 +134,16 @@ def _functions(connection: Any, key: bytes | None) -> None:
     connection.create_function("exact_sum", math.fsum, ["DOUBLE[]"], "DOUBLE")
     if key is not None:  # a function of ours, not SQL's: a query could read the definition of a macro
         connection.create_function("pseudonym", partial(pseudonym, key), ["VARCHAR"], "VARCHAR")
+
+
+def _register_stores(connection: Any, folders: Sequence[str]) -> None:
+    """Object stores are reached by fsspec, as models are; afresh each time, so that new files are seen."""
+    for scheme in sorted({folder.partition("://")[0] for folder in folders if "://" in folder}):
+        try:
+            store = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
+        except (ImportError, ValueError) as cause:
+            raise EvidenceError(f"folders of {scheme}:// cannot be read: {cause}; install its fsspec driver") from cause
+        connection.register_filesystem(store)
 
 
 def _prepare(
@@ -175,8 +187,13 @@ def _told(what: str) -> Iterator[None]:
     except duckdb.InterruptException as cause:
         raise EvidenceError(f"{what} took too long and was ended") from cause
     except duckdb.Error as cause:
-        first = str(cause).strip().split("\n\n")[0].replace("\n", " ")
-        raise EvidenceError(f"{what}: {first[:_SHOWN]}") from cause
+        raise EvidenceError(f"{what}: {_first(str(cause))[:_SHOWN]}") from cause
+
+
+def _first(message: str) -> str:
+    """The message itself: without the query that DuckDB shows below it, or the traceback of a store's driver above."""
+    lines = message.strip().split("\n\n")[0].splitlines()
+    return " ".join(line for line in lines if not line.startswith(("Traceback ", "  ")))
 
 
 def _dollars(names: Sequence[str]) -> str:
