@@ -154,7 +154,7 @@ def ratio() -> Resource:
 
 
 def no_data() -> Resource:
-    blind = Lapse(since=BEGUN, seconds=1800.0, steps=30)
+    blind = Lapse(since=BEGUN, seconds=1800.0)
     read = (reading("p99", None, 0.2, "Prometheus does not answer"), FINE[1])
     return resource(state(Phase.ROLLED_BACK, readings=read, blind=blind, message="guardrail p99 has no data"))
 

@@ -135,8 +135,20 @@ def _groups(groups: Sequence[GroupView], name: str, title: str) -> Plot | None:
     figure, axes = _canvas(0.9 + 0.32 * len(shown))
     _forest(axes, shown)
     _rows(axes, [each.name for each in shown])
-    said = "; ".join(f"{each.name} {words.percent(each.relative)} {_range(each)}" for each in shown)
-    return Plot(name, title, f"{said}.", figure)
+    return Plot(name, title, _several(shown), figure)
+
+
+def _several(shown: Sequence[GroupView]) -> str:
+    """All of them where they are few; else how they spread, as the page's table has each."""
+    if len(shown) <= 7:
+        return "; ".join(f"{each.name} {words.percent(each.relative)} {_range(each)}" for each in shown) + "."
+    ordered = sorted(shown, key=lambda each: each.relative or 0.0)
+    low, high = ordered[0], ordered[-1]
+    away = sum(1 for each in shown if (each.low or 0.0) > 0 or (each.high or 0.0) < 0)
+    return (
+        f"{len(shown)} days, from {words.percent(low.relative)} ({low.name}) to {words.percent(high.relative)} "
+        f"({high.name}); the intervals of {away} exclude zero."
+    )
 
 
 def _canvas(height: float = _HEIGHT) -> tuple[Figure, Any]:
@@ -168,7 +180,7 @@ def _band(
     axes.plot(at, high, color=color, alpha=0.5, linewidth=1)
     axes.plot(at, [_gap(of(each)[0]) for each in points], color=color, linewidth=2, **_marks(points))
     _dates(axes)
-    ends = [value for each in points[len(points) // 4 :] for value in of(each)[1:] if value is not None]
+    ends = [value for each in points[len(points) // 2 :] for value in of(each)[1:] if value is not None]
     if ends:  # the first intervals are so wide that nothing else would be seen
         room = 0.35 * (max(*ends, 0.0) - min(*ends, 0.0)) or 1e-6
         axes.set_ylim(min(*ends, 0.0) - room, max(*ends, 0.0) + room)

@@ -46,9 +46,12 @@ def _window(spec: ExperimentSpec) -> str:
 def _metric(spec: ExperimentSpec) -> str:
     metric = spec.primary_metric
     better = "Higher" if metric.direction == "increase" else "Lower"
-    parts = [f"{metric.name}: {words.metric(metric)}. {better} is better. The lift is candidate over stable, minus 1."]
+    parts = [
+        f"{metric.name}: {words.metric(metric)}. {better} is better. The lift is candidate over stable, minus 1, and "
+        "its interval Fieller's, which is made for such a quotient."
+    ]
     if metric.denominator is not None:
-        parts.append("Its variance over users comes from the delta method.")
+        parts.append("The metric's variance over users comes from the delta method.")
     if metric.cuped:
         before = words.time(length(spec.analysis.before))
         parts.append(

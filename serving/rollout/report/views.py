@@ -99,8 +99,7 @@ def _measured(spec: ExperimentSpec, moments: ByArm) -> Measured:
 
 
 def _once(found: Effect) -> Interval:
-    half = float(ndtri((1 + LEVEL) / 2)) * found.relative_se
-    return Interval(found.relative - half, found.relative + half)
+    return found.interval(float(ndtri((1 + LEVEL) / 2)))
 
 
 def _sum(parts: Sequence[ByArm]) -> ByArm:
