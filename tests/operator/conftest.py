@@ -34,6 +34,7 @@ from models.bundle import Provenance, write_bundle
 from models.contract import CaptionFeature, CategoricalFeature, Contract, HashBuckets, HashEncoder
 from models.export.metadata import CONTRACT_DIGEST
 from serving.rollout.evidence.prometheus import PrometheusGuardrails
+from serving.rollout.evidence.sql import SqlSource
 from serving.rollout.experiment.ports import RefusedError, RetryError
 from serving.rollout.kubernetes.api import Api
 from serving.rollout.kubernetes.book import BookAssignments
@@ -250,7 +251,7 @@ class CrashError(Exception):
 
 
 class FaultyClient:
-    """A `kubernetes.client.ApiClient` that is killed at requests, before they are sent or after they were carried out."""
+    """A `kubernetes.client.ApiClient` that is killed at requests, before they are sent or after they are done."""
 
     def __init__(self, client: Any, when: Callable[[str, str], str]) -> None:
         """`when` gets method and URL, and answers `before`, `after` or nothing."""
@@ -300,6 +301,7 @@ class Driver:
             bundles=StoreBundles(),
             guardrails=self.guardrails,
             collector_token=None,
+            sql=lambda given: SqlSource(given, folders=()),
             store_secret="",
             clock=self.clock,
             submit=now,

@@ -1,4 +1,4 @@
-"""Lives of an experiment against an API over HTTP, with operators that are killed and requests that fail at each step."""
+"""Lives of an experiment, the API over HTTP: operators are killed, and requests fail, at each step."""
 
 import random
 from collections import Counter

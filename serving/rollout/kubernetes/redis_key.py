@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 
 from serving.rollout.experiment.ports import RetryError
 from serving.rollout.kubernetes.book import Page
 
-KEY = "sightline:assignments"
+KEY = "assignments"
+"""The key after the database's prefix, as transformers read it: `sightline:assignments` without a prefix given."""
+PREFIX = "sightline:"
 _SECONDS = 5.0
 
 
@@ -18,19 +21,45 @@ class RedisPlace:
     """`Place` that is a key. `before_writing` raises RetryError when nothing may be changed."""
 
     def __init__(
-        self, url: str, *, password: str | None = None, before_writing: Callable[[], None] = lambda: None
+        self,
+        address: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        ca_file: str | None = None,
+        before_writing: Callable[[], None] = lambda: None,
     ) -> None:
-        given: dict[str, Any] = {"password": password} if password else {}
-        self._redis = redis.Redis.from_url(
-            url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS, decode_responses=True, **given
+        """`address` is redis://host:port/number, or rediss:// with TLS, with ?prefix=name: if the keys have one.
+
+        Raises ValueError for any other.
+        """
+        parts = urlsplit(address)
+        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
+        if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.username or set(query) - {"prefix"}:
+            raise ValueError(
+                f"{parts.scheme}://{parts.hostname}: expected redis://host:port/number, rediss:// with TLS; ?prefix= "
+                "is taken, user and password are settings of their own"
+            )
+        self._key = query.get("prefix", [PREFIX])[-1] + KEY
+        self._shown = f"{parts.hostname}:{parts.port or 6379}"
+        tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": ca_file} if parts.scheme == "rediss" else {}
+        self._redis = redis.Redis(
+            host=parts.hostname,
+            port=parts.port or 6379,
+            db=int(parts.path.strip("/") or 0),
+            username=username,
+            password=password,
+            socket_timeout=_SECONDS,
+            socket_connect_timeout=_SECONDS,
+            decode_responses=True,
+            **tls,
         )
-        self._shown = url.rpartition("@")[2].removeprefix("redis://").removeprefix("rediss://")
         self._before_writing = before_writing
 
     def read(self) -> Page:
         """The key's text."""
         try:
-            text = str(self._redis.get(KEY) or "")
+            text = str(self._redis.get(self._key) or "")
         except redis.RedisError as error:
             raise RetryError(f"{self} cannot be read: {error}") from error
         return Page(text, text)
@@ -40,11 +69,11 @@ class RedisPlace:
         self._before_writing()
         try:
             with self._redis.pipeline() as pipe:
-                pipe.watch(KEY)  # type: ignore[no-untyped-call]
-                if str(pipe.get(KEY) or "") != version:
+                pipe.watch(self._key)  # type: ignore[no-untyped-call]
+                if str(pipe.get(self._key) or "") != version:
                     return False
                 pipe.multi()
-                pipe.set(KEY, text)
+                pipe.set(self._key, text)
                 pipe.execute()
         except redis.WatchError:
             return False
@@ -57,4 +86,4 @@ class RedisPlace:
         self._redis.close()
 
     def __str__(self) -> str:
-        return f"key {KEY} of Redis at {self._shown}"
+        return f"key {self._key} of Redis at {self._shown}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,13 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry
 
+from models.experiments.events import KEY_VARIABLE
 from serving.cluster.connection import connect
 from serving.rollout.evidence.collector import TOKEN_VARIABLE
 from serving.rollout.evidence.prometheus import PrometheusGuardrails
+from serving.rollout.evidence.sql import SqlSource
+from serving.rollout.experiment.ports import MetricSource
+from serving.rollout.experiment.spec import SqlEvidence
 from serving.rollout.kubernetes.api import Api
 from serving.rollout.kubernetes.book import BookAssignments, Place
 from serving.rollout.kubernetes.bundles import StoreBundles
@@ -79,6 +83,7 @@ def build(settings: Settings, environment: Mapping[str, str] = os.environ) -> Bu
         bundles=StoreBundles(),
         guardrails=guardrails,
         collector_token=environment.get(TOKEN_VARIABLE),
+        sql=_sql(settings, environment),
         store_secret=settings.store_secret,
         clock=clock,
         submit=errands.submit,
@@ -100,7 +105,18 @@ def _place(settings: Settings, api: Api, elector: Elector, opened: ExitStack) ->
     if scheme == "configmap":
         namespace, _, name = rest.partition("/")
         return ConfigMapPlace(api, namespace=namespace, name=name)
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    place = RedisPlace(settings.assignments, password=password, before_writing=elector.require)
+    place = RedisPlace(
+        settings.assignments,
+        username=settings.redis_username,
+        password=settings.redis_password.get_secret_value() if settings.redis_password else None,
+        ca_file=settings.redis_ca_file,
+        before_writing=elector.require,
+    )
     opened.callback(place.close)
     return place
+
+
+def _sql(settings: Settings, environment: Mapping[str, str]) -> Callable[[SqlEvidence], MetricSource]:
+    folders = tuple(filter(None, settings.evidence_folders.split(",")))
+    key = environment.get(KEY_VARIABLE, "").encode() or None
+    return lambda given: SqlSource(given, folders=folders, memory=settings.evidence_memory, key=key)

@@ -13,7 +13,7 @@ __all__ = ["Settings", "SettingsError", "read_settings"]
 
 _PREFIX = "SIGHTLINE_OPERATOR_"
 _CONFIG_MAP = re.compile(r"configmap://[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_REDIS = re.compile(r"rediss?://[^/]+(/[0-9]+)?")
+_REDIS = re.compile(r"rediss?://[^/@?]+(/[0-9]+)?(\?prefix=[^&]*)?")
 _NAMES = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(,[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
 
@@ -41,7 +41,11 @@ class Settings(BaseModel):
     store_secret: str = Field(
         default="", description="Secret of the model store, for pods that have fetched nothing yet"
     )
-    redis_password: SecretStr | None = Field(default=None, description="of redis://; better given by the environment")
+    redis_username: str | None = Field(default=None, description="of redis://, where the server has users")
+    redis_password: SecretStr | None = Field(default=None, description="of redis://; give it by the environment")
+    redis_ca_file: str | None = Field(default=None, description="authority that signed the certificate of rediss://")
+    evidence_folders: str = Field(default="", description="folders that evidence.sql may read, by commas; empty: none")
+    evidence_memory: str = Field(default="1GB", description="most memory of a question of evidence.sql")
 
     @field_validator("assignments")
     @classmethod

@@ -12,6 +12,7 @@ from serving.rollout.evidence.collector import CollectorEvidence
 from serving.rollout.evidence.prometheus import PrometheusGuardrails
 from serving.rollout.experiment.evidence import EvidenceError
 from serving.rollout.experiment.ports import Assignments, Bundles, Clock, Cluster, MetricSource
+from serving.rollout.experiment.spec import SqlEvidence
 from serving.rollout.experiment.world import World
 from serving.rollout.kubernetes.api import Api
 from serving.rollout.kubernetes.deployment import DeploymentTarget
@@ -41,6 +42,7 @@ class ClusterWorlds:
         bundles: Bundles,
         guardrails: PrometheusGuardrails,
         collector_token: str | None,
+        sql: Callable[[SqlEvidence], MetricSource],
         store_secret: str,
         clock: Clock,
         submit: Submit,
@@ -48,6 +50,7 @@ class ClusterWorlds:
     ) -> None:
         self._api, self._http = api, http
         self._assignments, self._bundles, self._guardrails = assignments, bundles, guardrails
+        self._sql = sql
         self._token, self._store_secret = collector_token, store_secret
         self._submit, self._notice_failed = submit, notice_failed
         self._collectors: dict[str, CollectorEvidence] = {}
@@ -111,8 +114,10 @@ class ClusterWorlds:
 
     def _metrics(self, resource: Resource) -> MetricSource:
         source = resource.spec.evidence
+        if source.sql is not None:
+            return self._sql(source.sql)
         if source.collector is None:
-            raise ResourceError(f"Experiment {resource.name}: spec.evidence.collector is missing")
+            raise ResourceError(f"Experiment {resource.name}: spec.evidence has neither collector nor sql")
         with self._lock:
             if source.collector not in self._collectors:
                 try:
