@@ -10,10 +10,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format images base-image bench captioner lock chart kind-up e2e clean
+.PHONY: help setup demo experiment-demo up down test check format images base-image bench captioner lock chart kind-up e2e clean
 
 help: ## list the commands
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Sightline needs Python 3.11: set PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -27,6 +27,9 @@ setup: $(READY) ## build .venv from the lock
 
 demo: $(READY) ## run the whole system once on this machine and show what it does
 	$(BIN)/sightline demo
+
+experiment-demo: $(READY) ## replay six experiments whose truth is known, with real servers and many crowds; a report of each
+	$(BIN)/sightline experiment simulate --seeds 200
 
 up: $(READY) ## start the stack and leave it running
 	$(BIN)/sightline up

@@ -15,6 +15,7 @@ from serving.cli import experiment_steer
 from serving.cli.context import of
 from serving.cli.experiment_plan import plan
 from serving.cli.experiment_report import report
+from serving.cli.experiment_simulate import simulate
 from serving.cli.experiment_steer import Name
 from serving.cli.job import KubeContext, Namespace
 
@@ -140,9 +141,9 @@ for _command in (
     experiment_steer.rollback,
     plan,
     report,
+    simulate,
 ):
     app.command()(_command)
-# `sightline experiment simulate` (serving.replay) joins here: app.command()(simulate)
 
 
 def _create(given: ExperimentFile, namespace: str | None, kube_context: str | None) -> str:

@@ -15,7 +15,7 @@ from serving.replay.served import CANDIDATE, OUTSIDE, STABLE, Served
 from serving.replay.story import Fault, Model, Story
 
 TYPICAL_SECONDS = 0.012
-SLOW_SECONDS = 0.5
+SLOW_SECONDS = 1.5
 """What a slow candidate adds."""
 LOST_OF_TEN = 3
 """Of ten users of the candidate, those whose exposures a faulty logger loses."""

@@ -115,7 +115,7 @@ class Ledger:
             weights = np.where(chosen, self._valued(column, clicks), 0.0)
         else:
             raise EvidenceError(f"there are no events {column.event!r} here; there are {CLICK!r} and {EXPOSURE!r}")
-        totals: Floats = np.bincount(users, weights, minlength=len(self._first))
+        totals: Floats = np.asarray(np.bincount(users, weights, minlength=len(self._first)), dtype=np.float64)
         return np.minimum(totals, 1.0) if column.aggregate is Aggregate.ANY else totals
 
     @staticmethod

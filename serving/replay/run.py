@@ -17,6 +17,7 @@ from serving.replay.readings import ServedReadings
 from serving.replay.served import Served, Serving
 from serving.replay.story import Story
 from serving.replay.terms import BEFORE_DAYS, START, VISIT_DAYS
+from serving.rollout.experiment.decide import begin
 from serving.rollout.experiment.reconcile import reconcile
 from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.experiment.state import Phase, State
@@ -57,6 +58,7 @@ class Telling:
 
     story: Story
     seed: int
+    uid: str
     state: State
     days: float = 0.0
     rankings: int = 0
@@ -89,7 +91,7 @@ def tell(
     teller = _Teller(story, crowd, serving, recorder, readings)
     teller.serve(-BEFORE_DAYS * DAY, 0.0, None)
     uid, state, broken = f"{story.name}-{seed}", None, False
-    telling = Telling(story, seed, State(since=clock.now(), salt=uid))
+    telling = Telling(story, seed, uid, begin(story.name, uid, clock.now()))
 
     def save(kept: State) -> None:
         telling.state = kept

@@ -48,7 +48,7 @@ def _row(
     persona: int,
 ) -> Float32s:
     count = len(catalogue.ids)
-    columns = {
+    columns: dict[str, list[object]] = {
         "user_id": [persona_id(persona)] * count,
         "segment": [SEGMENTS[persona % len(SEGMENTS)]] * count,
         "item_id": list(catalogue.ids),

@@ -14,6 +14,7 @@ HEAVY = {"torch", "transformers", "ray", "onnx", "onnxscript", "sklearn"}
 STUB_ONLY = "models.triton.python_model"
 LIGHT = (
     "models.contract",
+    "models.experiments",
     "models.files",
     "models.bundle",
     "models.items",

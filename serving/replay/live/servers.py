@@ -20,7 +20,7 @@ from serving.stack.triton_server import free_port
 
 KEY = "the replay's users are made up"
 """Of pseudonyms: nobody is to be protected here."""
-CANDIDATE_SECONDS = 2.0
+CANDIDATE_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)

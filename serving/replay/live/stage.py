@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from models.contract import CaptionTokenizer
@@ -26,6 +27,8 @@ from serving.replay.served import Served
 from serving.replay.story import Fault, Story
 from serving.replay.terms import BEFORE_DAYS, VISIT_DAYS, terms
 from serving.rollout.evidence.collector import CollectorEvidence
+from serving.rollout.experiment.evidence import Evidence
+from serving.rollout.experiment.observe import evidence_query
 from serving.rollout.experiment.ports import RefusedError, VerifiedBundle
 from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.experiment.world import World
@@ -63,6 +66,9 @@ class Told:
 
     telling: Telling
     spec: ExperimentSpec
+    ended: datetime
+    evidence: Evidence
+    """Asked once more, at the end."""
 
 
 def tell_live(
@@ -101,8 +107,10 @@ def tell_live(
             book.current,
             lambda: _break(story, cluster),
         )
+        last = evidence.evidence(evidence_query(story.name, telling.uid, spec, telling.state, clock.now()))
         serving.close()
-    return Told(telling, spec)
+        evidence.close()
+    return Told(telling, spec, clock.now(), last)
 
 
 @contextmanager
