@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from serving.rollout.experiment.ports import RefusedError, RetryError
 from serving.rollout.experiment.reconcile import finish
 from serving.rollout.experiment.state import Phase
 from serving.rollout.experiment.world import World
@@ -208,6 +209,26 @@ def test_a_bundle_that_cannot_be_used_is_rejected():
     state = life.run()
     assert (state.phase, state.reason) == (Phase.REJECTED, "Refused")
     assert "model.onnx has another sha256" in state.message
+
+
+def test_users_wait_for_a_candidate_that_is_warm():
+    life = Life()
+    life.cluster.cold = RetryError("no scores came back")
+    for _ in range(20):
+        life.step()
+        life.pass_time(timedelta(seconds=10))
+    assert life.state.phase is Phase.PREPARING
+    assert "being warmed. No answer: no scores came back" in life.state.message
+    life.cluster.cold = None
+    assert life.run().phase is Phase.PROMOTED
+
+
+def test_a_candidate_whose_scores_are_refused_is_rejected():
+    life = Life()
+    life.cluster.cold = RefusedError("scores are NaN")
+    state = life.run()
+    assert (state.phase, state.reason) == (Phase.REJECTED, "Refused")
+    assert "scores are NaN" in state.message
 
 
 def test_a_cluster_that_refuses_for_good_rejects():

@@ -87,6 +87,8 @@ class MemoryCluster:
     stable_bundle: str = "s3://models/ranker/6"
     other: str | None = None
     deploy_refusal: str = ""
+    cold: RetryError | RefusedError | None = None
+    """What warming meets."""
     promotion_refusal: str = ""
     deployed: bool = False
     looks: int = 0
@@ -112,6 +114,8 @@ class MemoryCluster:
 
     def warm(self) -> None:
         assert self.newest is Readiness.READY
+        if self.cold is not None:
+            raise self.cold
         self.warmed += 1
 
     def remove(self) -> None:
