@@ -34,7 +34,9 @@ def documents(name: str) -> list[dict[str, Any]]:
 def test_the_experiment_is_taken_by_the_definition_and_has_no_warnings() -> None:
     schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     (experiment,) = documents("kserve.yaml")
-    jsonschema_rs.Draft4Validator(schema).validate(experiment)  # OpenAPI 3.0 follows draft 4
+    check = jsonschema_rs.Draft4Validator(schema)  # OpenAPI 3.0 follows draft 4
+    check.validate(experiment)
+    check.validate(read(EXPERIMENT).resource("shop"))
     assert outlook(read(EXPERIMENT).spec).warnings == ()
 
 

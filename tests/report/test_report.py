@@ -15,6 +15,7 @@ import pytest
 from serving.rollout.experiment.evidence import Evidence
 from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.experiment.state import Entry, Estimate, Look, Outcome, Phase, State
+from serving.rollout.operator.status import status
 from serving.rollout.report.build import build
 from serving.rollout.report.change import users_needed, would_change
 from serving.rollout.report.document import End, Report
@@ -266,7 +267,7 @@ def test_the_planned_methods_are_explained_too(remade: Make, stated: Make, metho
     assert ("One look at" if method == "fixed" else "5 looks were planned") in said
 
 
-def test_a_resource_is_read_as_the_api_gives_it(tell: Tell) -> None:
+def test_a_resource_is_read_as_its_controller_writes_it(tell: Tell) -> None:
     found = tell("win")
     assert found.state is not None
     document = {
@@ -278,7 +279,7 @@ def test_a_resource_is_read_as_the_api_gives_it(tell: Tell) -> None:
             "annotations": {"sightline.dev/reason": "because"},
         },
         "spec": found.spec.model_dump(mode="json", by_alias=True),
-        "status": {"state": found.state.model_dump(mode="json", by_alias=True)},
+        "status": status(found.spec, found.state, "", generation=1, old={}, now=NOW),
     }
     again = read(document)
     assert (again.spec, again.state, again.given_reason) == (found.spec, found.state, "because")
