@@ -1,6 +1,7 @@
 """Exposures, a count of what became of them, and a recorder that runs beside the test."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -56,6 +57,7 @@ class Kit:
     def __init__(self) -> None:
         self.told = Told()
         self.exposure = exposure
+        self.now = time.time
 
     def lines(self, *numbers: int) -> list[Line]:
         made = [exposure(number) for number in numbers]

@@ -24,12 +24,13 @@ class Kept:
         self.free.set()
         self.closed = False
 
-    def write(self, batch: Sequence[Line]) -> None:
+    def write(self, batch: Sequence[Line]) -> int:
         self.free.wait(30)
         if self.failures:
             raise self.failures.pop(0)
         self.ids += [line.id for line in batch]
         self.batches.append(len(batch))
+        return len(batch)
 
     def tend(self) -> None:
         """Nothing to do."""

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.experiments.events import Exposure
+from serving.transformer.exposures.address import parse
 from serving.transformer.exposures.recorder import open_recorder
 from serving.transformer.exposures.sink import ExposureError
 
@@ -38,6 +39,8 @@ class SinkRow:
 
 def measure(uris: Sequence[str], environment: Mapping[str, str], rounds: int = 5) -> list[SinkRow]:
     """Measure `record` and each address, in turn. Raises ExposureError for an address that is none."""
+    for uri in uris:
+        parse(uri)
     given = [_exposure(number) for number in range(EXPOSURES)]
     rates: dict[str, list[float]] = {uri: [] for uri in uris}
     lost: Counter[str] = Counter()

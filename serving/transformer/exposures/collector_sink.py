@@ -6,6 +6,7 @@ Source: https://github.com/cloudevents/spec, JSON batch format and HTTP protocol
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ import httpx
 
 from models.experiments.events import EXPOSURE_TYPE
 from serving.transformer.exposures.sink import ExposureError, Line, SinkError
+
+log = logging.getLogger("sightline.exposures")
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
 TOKEN_VARIABLE = "SIGHTLINE_COLLECTOR_TOKEN"
@@ -40,7 +43,7 @@ class CollectorSink:
         self._url, self._source = url, f"/sightline/transformer/{socket.gethostname()}"
         self._client = httpx.Client(headers=headers, timeout=timeout, trust_env=False, transport=transport)
 
-    def write(self, batch: Sequence[Line]) -> None:
+    def write(self, batch: Sequence[Line]) -> int:
         """Post the batch. Raises SinkError: `again` for what may get better, as soon as Retry-After allows."""
         body = b"[" + b",".join(self._event(line) for line in batch) + b"]"
         try:
@@ -56,6 +59,7 @@ class CollectorSink:
                 again=response.status_code in _LATER,
                 pause=_pause(response.headers.get("retry-after", "")),
             )
+        return len(batch) - self._refused(response)
 
     def tend(self) -> None:
         """Nothing to do."""
@@ -63,6 +67,17 @@ class CollectorSink:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _refused(self, response: httpx.Response) -> int:
+        """How many events of an accepted batch were refused: a collector of ours tells them one by one."""
+        try:
+            told = response.json()
+            refused = int(told["refused"])
+        except (ValueError, KeyError, TypeError):  # another receiver of CloudEvents, which says nothing of the kind
+            return 0
+        if refused:
+            log.warning("the collector %s refuses %d exposures: %s", self._url, refused, str(told.get("faults"))[:300])
+        return refused
 
     def _event(self, line: Line) -> bytes:
         head = {

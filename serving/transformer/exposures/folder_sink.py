@@ -35,13 +35,14 @@ class FolderSink:
         self._now, self._new = now, new
         self._part: Part | None = None
 
-    def write(self, batch: Sequence[Line]) -> None:
+    def write(self, batch: Sequence[Line]) -> int:
         """Append the batch and sync. After a failure the file is as long as before. Raises SinkError."""
         with self._told():
             self._turn()
             if self._part is None:
                 self._part = self._begin()
             self._part.append(b"".join(line.body + b"\n" for line in batch))
+        return len(batch)
 
     def tend(self) -> None:
         """Close a file whose time is over. Raises SinkError."""

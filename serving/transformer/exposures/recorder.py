@@ -99,14 +99,23 @@ class Recorder:
         for pause in (*PAUSES, 0.0):
             if self._clock() >= self._deadline:
                 break
-            failure = self._attempt(lambda: self._sink.write(batch))
-            if failure is None:
-                self._count("written", len(batch))
+            try:
+                arrived = self._sink.write(batch)
+            except SinkError as error:
+                self._complain(str(error))
+                if not error.again:
+                    break
+                self._rest(max(pause, error.pause))
+            else:
+                self._works()
+                self._counted(arrived, len(batch) - arrived)
                 return
-            if not failure.again:
-                break
-            self._rest(max(pause, failure.pause))
-        self._count("failed", len(batch))
+        self._counted(0, len(batch))
+
+    def _counted(self, written: int, failed: int) -> None:
+        for result, number in (("written", written), ("failed", failed)):
+            if number:
+                self._count(result, number)
 
     def _rest(self, seconds: float) -> None:
         """Wait; while stopping, only as long as there is time."""
@@ -114,16 +123,16 @@ class Recorder:
             return
         time.sleep(max(0.0, min(PAUSES[0], self._deadline - self._clock())))
 
-    def _attempt(self, deed: Callable[[], None]) -> SinkError | None:
+    def _attempt(self, deed: Callable[[], None]) -> None:
         try:
             deed()
         except SinkError as error:
             self._complain(str(error))
-            return error
+
+    def _works(self) -> None:
         if self._complained:
             log.info("exposures are written again")
             self._complained = False
-        return None
 
     def _complain(self, message: str) -> None:
         """Say it once, until it works again: the counters say how much was lost."""

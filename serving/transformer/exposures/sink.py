@@ -31,8 +31,8 @@ class Line:
 class Sink(Protocol):
     """Used by one thread. Every method returns within seconds, whatever is at the other end."""
 
-    def write(self, batch: Sequence[Line]) -> None:
-        """Take the batch: when this returns, it has arrived. Raises SinkError."""
+    def write(self, batch: Sequence[Line]) -> int:
+        """Take the batch; return how many of it have arrived for good. The others are refused. Raises SinkError."""
         ...
 
     def tend(self) -> None:

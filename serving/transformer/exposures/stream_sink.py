@@ -33,7 +33,7 @@ class StreamSink:
         self._environment, self._timeout = environment, timeout
         self._link: RedisLink | None = None
 
-    def write(self, batch: Sequence[Line]) -> None:
+    def write(self, batch: Sequence[Line]) -> int:
         """Add the batch in one round trip. Raises SinkError."""
         try:
             if self._link is None:
@@ -48,6 +48,7 @@ class StreamSink:
                         raise answer
         except ItemStoreError as cause:
             raise SinkError(f"stream {self._stream!r}: {cause}") from cause
+        return len(batch)
 
     def tend(self) -> None:
         """Nothing to do."""
