@@ -6,7 +6,6 @@ only a pseudonym, an HMAC of the id under a key of the site; the key gone, nobod
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import Annotated
 
@@ -28,7 +27,7 @@ Seconds = Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False)]
 
 def pseudonym(key: bytes, user_id: str) -> str:
     """HMAC-SHA256 of the user's id, the first 16 bytes in hex."""
-    return hmac.new(key, user_id.encode(), hashlib.sha256).digest()[:16].hex()
+    return hmac.digest(key, user_id.encode(), "sha256")[:16].hex()
 
 
 class Exposure(BaseModel):

@@ -1,6 +1,7 @@
 """What is counted of experiments. Names and labels are a promise: guardrails and dashboards ask for them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -10,6 +11,15 @@ _OVERLAP = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1)  # te
 _ARM = ("model", "experiment", "arm")
 
 OK, FALLBACK, FAILED, DROPPED = "ok", "fallback", "failed", "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCounters:
+    """What every ranking of an enrolled user is counted by, of one arm: `requests` by outcome."""
+
+    requests: Mapping[str, Counter]
+    seconds: Histogram
+    degraded: Counter
 
 
 class ArmMetrics:
@@ -46,6 +56,15 @@ class ArmMetrics:
         )
         self.exposures = counter("exposures", "Exposures: queued, dropped, written, failed", "model", "result")
         self.exposures_waiting = gauge("exposures_waiting", "Exposures in the queue")
+
+    def of_arm(self, model: str, experiment: str, arm: str) -> "ArmCounters":
+        """The arm's own, found once: looking labels up takes longer than counting."""
+        labels = (model, experiment, arm)
+        return ArmCounters(
+            {outcome: self.requests.labels(*labels, outcome) for outcome in (OK, FALLBACK, FAILED)},
+            self.seconds.labels(*labels),
+            self.degraded.labels(*labels),
+        )
 
     def forget_arm(self, model: str, experiment: str, arm: str) -> None:
         """Show no state of an arm that is gone; what was counted stays."""

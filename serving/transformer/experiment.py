@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from models.experiments.assignment import Arm, Assignment
-from serving.transformer.arm_metrics import ArmMetrics
+from models.experiments.assignment import STABLE, Arm, Assignment
+from serving.transformer.arm_metrics import ArmCounters, ArmMetrics
 from serving.transformer.candidate import Candidate, ReportReady
 from serving.transformer.errors import NotReadyError
 from serving.transformer.watching import watched
@@ -20,10 +20,11 @@ _Key = tuple[str, str, Arm]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An assignment, and its candidates by name."""
+    """An assignment, its candidates by name, and the counters of all arms, stable included."""
 
     assignment: Assignment
     candidates: Mapping[str, Candidate]
+    counters: Mapping[str, ArmCounters]
 
 
 class ModelExperiment:
@@ -43,10 +44,13 @@ class ModelExperiment:
         *,
         settled: bool,
         retry_after: float,
+        linger: float,
         settle: float = SETTLE_SECONDS,
     ) -> None:
-        """`settled` False: not ready before the first `turn` has taken effect, or `settle_without`."""
-        self.model, self._make, self._metrics = model, make, metrics
+        """`settled` False: not ready before the first `turn` has taken effect, or `settle_without`. `linger` is how
+        long an arm that went is kept open, in seconds: longer than any call may last.
+        """
+        self.model, self._make, self._metrics, self._linger = model, make, metrics, linger
         self._settled, self._retry_after, self._settle_seconds = settled, retry_after, settle
         self.running: Running | None = None
         self._alive: dict[_Key, tuple[Candidate, asyncio.Task[None]]] = {}
@@ -61,7 +65,10 @@ class ModelExperiment:
         if assignment is None:
             self._take_effect(None)
             return
-        following = Running(assignment, {arm.name: self._candidate(assignment, arm) for arm in assignment.arms})
+        candidates = {arm.name: self._candidate(assignment, arm) for arm in assignment.arms}
+        count = self._metrics.of_arm
+        counters = {name: count(self.model, assignment.experiment, name) for name in (STABLE, *candidates)}
+        following = Running(assignment, candidates, counters)
         if all(candidate.tried.is_set() for candidate in following.candidates.values()):
             self._take_effect(following)
         else:
@@ -138,7 +145,7 @@ class ModelExperiment:
         _, experiment, arm = key
         if not any(other[1] == experiment and other[2].name == arm.name for other in self._alive):
             self._metrics.forget_arm(self.model, experiment, arm.name)
-        retiring = watched(_retired(candidate, keeping), f"end of arm {arm.name}")
+        retiring = watched(_retired(candidate, keeping, self._linger), f"end of arm {arm.name}")
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
 
@@ -150,11 +157,11 @@ def _keys(running: Running | None) -> set[_Key]:
     return {(assignment.uid, assignment.experiment, arm) for arm in assignment.arms}
 
 
-async def _retired(candidate: Candidate, keeping: asyncio.Task[None]) -> None:
+async def _retired(candidate: Candidate, keeping: asyncio.Task[None], linger: float) -> None:
     """Stop the watch, let calls in progress end, close."""
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
     try:
-        await asyncio.sleep(candidate.seconds + 1)
+        await asyncio.sleep(linger)
     finally:
         await candidate.close()

@@ -75,6 +75,7 @@ def experiments(settings: Settings, store: StoreConnection, missing: MissingCapt
             arms,
             settled=not followed,
             retry_after=settings.retry_after_seconds,
+            linger=settings.predictor_request_timeout_seconds + 1,
         )
         for model in settings.models
     }
@@ -113,12 +114,14 @@ def _recorders(settings: Settings, metrics: Metrics) -> dict[str, Recorder]:
     """One per model, so that what becomes of exposures is counted by model."""
     if settings.exposures is None:
         return {}
+    results = ("queued", "dropped", "written", "failed")
+    counted = {(m, result): metrics.arms.exposures.labels(m, result) for m in settings.models for result in results}
     waiting = dict.fromkeys(settings.models, 0)
     recorders: dict[str, Recorder] = {}
     for model in settings.models:
 
         def count(result: str, number: int, model: str = model) -> None:
-            metrics.arms.exposures.labels(model, result).inc(number)
+            counted[model, result].inc(number)
 
         def waits(number: int, model: str = model) -> None:
             waiting[model] = number

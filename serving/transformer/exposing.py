@@ -49,7 +49,7 @@ class ExposureWriter:
     ) -> None:
         """Hand the recorder the exposure of a ranking; `took` is in seconds."""
         found, item_ids, best = ranking.features, ranking.request.item_ids, ranking.order[: self._items]
-        exposure = Exposure.model_construct(  # every value is made here, in its type: nothing to validate
+        exposure = Exposure(
             id=self._new_id(),
             time=self._now(),
             experiment=assignment.experiment,

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from models.contract import Fault
 from models.experiments.assignment import STABLE, Place
@@ -86,7 +85,7 @@ class Router:
             expected = "one of " + ", ".join(repr(name) for name in (STABLE, *candidates))
             fix = "leave it out to get the user's own arm"
             raise InvalidRequestError([Fault(f"header {self._arm_header}", shown(arm), expected, fix)])
-        return [replace(ranking, arm=arm, experiment=experiment) for ranking in rankings]
+        return [ranking.marked(arm, experiment, None) for ranking in rankings]
 
     async def _answers(
         self, running: Running, requests: Sequence[RankRequest], places: Sequence[Place], deadline: float
@@ -143,7 +142,7 @@ class Router:
             raise
         self._failed(running, place.arm, reason)
         self._degraded.labels(self.model, ARM_AWAY).inc()
-        return [(replace(ranking, fallback=reason), self._clock() - start)]
+        return [(ranking.marked(None, None, reason), self._clock() - start)]
 
     def _given(self, running: Running, place: Place, ranking: Ranking, took: float) -> Ranking:
         """Count, record and mark the ranking that goes out."""
@@ -152,22 +151,22 @@ class Router:
             self._shadow.offer(assignment.experiment, running.candidates[place.shadow], ranking)
         if not place.enrolled:
             return ranking
-        labels = (self.model, assignment.experiment, place.arm)
-        self._metrics.requests.labels(*labels, OK if ranking.fallback is None else FALLBACK).inc()
-        self._metrics.seconds.labels(*labels).observe(took)
+        counters = running.counters[place.arm]
+        counters.requests[OK if ranking.fallback is None else FALLBACK].inc()
+        counters.seconds.observe(took)
         if ranking.features.degraded:
-            self._metrics.degraded.labels(*labels).inc()
+            counters.degraded.inc()
         if self._exposures is not None:
             served = place.arm if ranking.fallback is None else STABLE
             self._exposures.write(self.model, assignment, ranking, arm=place.arm, served=served, took=took)
-        return replace(ranking, arm=place.arm, experiment=assignment.experiment)
+        return ranking.marked(place.arm, assignment.experiment, ranking.fallback)
 
     def _lost(self, running: Running, place: Place, reason: str, took: float) -> None:
         """Nobody answered."""
         if place.enrolled:
-            labels = (self.model, running.assignment.experiment, place.arm)
-            self._metrics.requests.labels(*labels, FAILED).inc()
-            self._metrics.seconds.labels(*labels).observe(took)
+            counters = running.counters[place.arm]
+            counters.requests[FAILED].inc()
+            counters.seconds.observe(took)
         if place.enrolled or place.arm != STABLE:
             self._failed(running, place.arm, reason)
 

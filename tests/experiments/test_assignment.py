@@ -17,6 +17,7 @@ import models.experiments.assignment
 from models.experiments.assignment import BUCKETS, STABLE, Arm, Assignment, AssignmentBook, AssignmentError, bucket
 from models.experiments.events import pseudonym
 
+unhurried = settings(deadline=None)
 DIGEST = f"sha256:{'a' * 64}"
 USERS = [f"user-{i}" for i in range(20_000)]
 
@@ -43,6 +44,7 @@ def divided(draw: st.DrawFn) -> Assignment:
 IDS = st.text(min_size=1, max_size=30)
 
 
+@unhurried
 @given(divided(), IDS)
 def test_a_user_has_one_place_whatever_was_asked_before(made: Assignment, user: str) -> None:
     place = made.place(user)
@@ -53,6 +55,7 @@ def test_a_user_has_one_place_whatever_was_asked_before(made: Assignment, user: 
     assert not (place.enrolled and place.shadow)
 
 
+@unhurried
 @given(divided(), IDS, st.data())
 def test_a_growing_share_moves_no_enrolled_user(made: Assignment, user: str, data: st.DataObject) -> None:
     larger = data.draw(st.integers(made.share, made.lane))
@@ -121,6 +124,7 @@ def test_everyone_gets_the_arm_and_counts_for_nothing() -> None:
     assert {(p.arm, p.enrolled, p.shadow) for p in map(made.place, USERS[:500])} == {("arm-1", False, None)}
 
 
+@unhurried
 @given(divided())
 def test_the_shadow_is_outside_all_arms_and_grows_in_its_own_order(made: Assignment) -> None:
     if made.shadow == 0:
@@ -159,6 +163,7 @@ def test_what_is_no_document_is_refused(text: str | bytes) -> None:
         AssignmentBook.from_json(text)
 
 
+@unhurried
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_book_or_refused_and_nothing_else(text: bytes) -> None:
     with contextlib.suppress(AssignmentError):

@@ -31,8 +31,6 @@ def assignment(*arms: Arm, **more: Any) -> Assignment:
 class FakeCandidate:
     """Tried when the test says so."""
 
-    seconds = -1.0  # retired at once
-
     def __init__(self, made: Arm) -> None:
         self.arm, self.tried, self.closed = made, asyncio.Event(), 0
 
@@ -49,7 +47,7 @@ class World:
         self.metrics = ArmMetrics(self.registry)
         self.made: list[FakeCandidate] = []
         self.experiment = ModelExperiment(
-            "ranker", self.make, self.metrics, settled=settled, retry_after=1.0, settle=settle
+            "ranker", self.make, self.metrics, settled=settled, retry_after=1.0, linger=0.0, settle=settle
         )
 
     def make(self, made: Arm, report: Callable[[bool, str], None]) -> Any:

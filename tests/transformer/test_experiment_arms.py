@@ -20,6 +20,7 @@ from models.experiments.events import Exposure, pseudonym
 from models.items import ItemRow
 
 KEY = "a key of the site, long enough"
+PATIENCE = ("--predictor_request_timeout_seconds", "1.5", "--candidate_timeout_seconds", "0.9")
 ITEMS = [str(i) for i in range(1, 13)]
 USERS = [f"user {i}" for i in range(96)]
 BY_NAME = {"x-sightline-arm": "candidate"}
@@ -105,7 +106,7 @@ def world(
     (folder / "mounted").mkdir()
     book = book_at(folder / "mounted" / "book.json")
     exposures = folder / "exposures"
-    more = ("--assignments", str(book.path), "--assignment_seconds", "0.1", "--candidate_timeout_seconds", "0.9")
+    more = ("--assignments", str(book.path), "--assignment_seconds", "0.1", *PATIENCE)
     arm = book.arm(ids_only, "ranker-ids", triton.grpc)
     narrow_arm = book.arm(narrow, "ranker-narrow", triton.grpc, "narrow")
 
@@ -313,7 +314,7 @@ def test_assignments_change_under_load_without_a_lost_or_degraded_answer(
         world.publish(until, world.narrow_arm, share=5000)  # an arm goes
         world.publish(until, share=2500, everyone="candidate")
         world.publish(until, share=2500, uid="uid-2", experiment="next")
-        time.sleep(2.5)  # until the arms that went are closed
+        time.sleep(2.8)  # until the arms that went are closed
         world.withdraw(until)
     assert len(load.answers) > 100
     assert load.failures == []
@@ -380,3 +381,14 @@ def test_the_process_is_never_broken_by_any_of_this(world: World) -> None:
     log = world.transformer.log.read_text()
     assert "Traceback" not in log
     assert "ended by an error" not in log
+
+
+def test_what_waits_is_written_before_the_process_ends(world: World, until: Callable[..., None]) -> None:
+    assignment = world.publish(until, share=5000)
+    before = len(world.exposures())
+    for _ in range(3):
+        ask(world.transformer, *USERS[:16])
+    world.transformer.process.terminate()
+    assert world.transformer.process.wait(15) == 0
+    assert len(world.exposures()) == before + 3 * sum(assignment.place(user).enrolled for user in USERS[:16])
+    assert not list(world.folder.glob("*.part"))

@@ -117,7 +117,8 @@ class World:
     def begin(self, **more: Any) -> Assignment:
         made = assignment(**more)
         candidates: Any = {each.name: self.candidate for each in made.arms}
-        self.experiment.running = Running(made, candidates)
+        counters = {name: self.metrics.arms.of_arm("ranker", "captions", name) for name in (STABLE, *candidates)}
+        self.experiment.running = Running(made, candidates, counters)
         return made
 
     def users(self, arm: str, enrolled: bool = True) -> list[str]:
@@ -136,7 +137,8 @@ class World:
             (sample.name.removeprefix("sightline_"), sample.labels["arm"], *last): sample.value
             for family in self.registry.collect()
             for sample in family.samples
-            if sample.name
+            if sample.value
+            and sample.name
             in ("sightline_arm_requests_total", "sightline_arm_failures_total", "sightline_arm_seconds_count")
             for last in [[v for k, v in sample.labels.items() if k in ("outcome", "reason")]]
         }
@@ -202,7 +204,7 @@ async def test_a_fallback_is_the_arms_failure_and_its_exposure_says_who_served(w
         ("arm_seconds_count", "candidate"): 1,
     }
     (exposure,) = world.recorded
-    assert exposure == Exposure.model_validate(exposure.model_dump()), "made without validation, and valid"
+    assert exposure == Exposure.model_validate_json(exposure.model_dump_json())
     assert (exposure.arm, exposure.served, exposure.fallback) == ("candidate", STABLE, "not_ready")
     assert (exposure.bundle_id, exposure.contract_digest) == ("bundle of stable", "contract of stable")
     assert exposure.user == pseudonym(KEY, user)
