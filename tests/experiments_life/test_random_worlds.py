@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -185,8 +185,10 @@ class Worlds(RuleBasedStateMachine):
             if life.state.phase.ended:
                 self.an_end_is_final_and_leaves_nothing()
                 assert not life.cluster.deployed
+                event(f"ended {life.state.phase} {life.state.reason}")
                 return
             life.pass_time(timedelta(minutes=12))
+        event("waits for approval")
         assert life.state.phase is Phase.WAITING, (life.state.phase, life.state.message)
 
 
