@@ -1,5 +1,6 @@
 """Exposures into the project's own collector, which is killed and started again meanwhile."""
 
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +28,7 @@ async def test_what_is_written_is_in_the_collectors_database(
             for number in range(600):
                 recorder.record(kit.exposure(number, time=kit.now() - number))
             await kit.until(lambda: told.results["written"] >= 500, seconds=60)
-            process.kill()
+            process.end(signal.SIGKILL)
             for number in range(600, 1200):
                 recorder.record(kit.exposure(number, time=kit.now() - number % 100))
             process.start()
@@ -36,7 +37,7 @@ async def test_what_is_written_is_in_the_collectors_database(
             recorder.record(kit.exposure(1201, time=kit.now()))
             await kit.until(lambda: told.results["failed"] == 1, seconds=60)
     finally:
-        process.kill()
+        process.end(signal.SIGKILL)
     assert told.results == {"queued": 1202, "written": 1201, "failed": 1}
     with closing(sqlite3.connect(process.database / FILE)) as connection:
         assert connection.execute("SELECT count(*), count(DISTINCT id) FROM exposures").fetchone() == (1201, 1201)
