@@ -15,7 +15,7 @@ NOW = time.time()
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    options = ("--max-body-bytes", "20000", "--max-batch", "50", "--retention-days", "30", "--late-seconds", "60")
+    options = ("--max-body-bytes", "20000", "--max-batch", "50", "--retention-days", "30", "--late-seconds", "1800")
     process = Process(tmp_path_factory.mktemp("ingest"), free_port(), options).start()
     yield process
     process.process.kill()

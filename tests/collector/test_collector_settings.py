@@ -3,11 +3,13 @@
 import os
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serving.rollout.collector.schema import open_for_writing
 from serving.rollout.collector.settings import Settings, SettingsError, read_key, read_settings, read_token
 from tests.collector.process import KEY, Process, free_port
 
@@ -82,18 +84,25 @@ def test_a_second_process_on_the_database_is_refused_by_name(collector: Any) -> 
     assert "choose another --port" in taken.stderr
 
 
-def test_another_key_is_refused(collector: Any) -> None:
-    first = collector()
-    assert first.end() == 0
-    refused = run(Process(first.folder, free_port(), environ={"SIGHTLINE_PSEUDONYM_KEY": "another key, long enough"}))
+def made(folder: Path) -> Process:
+    """A process that has not started, with a database."""
+    process = Process(folder, free_port())
+    process.database.mkdir()
+    open_for_writing(process.database, KEY.encode()).close()
+    return process
+
+
+def test_another_key_is_refused(tmp_path: Path) -> None:
+    process = made(tmp_path)
+    process.environ = {"SIGHTLINE_PSEUDONYM_KEY": "another key, long enough"}
+    refused = run(process)
     assert refused.returncode == 1
     assert "made with another pseudonym key" in refused.stderr
 
 
 @pytest.mark.parametrize("kind", ["damaged", "foreign", "newer", "cut"])
-def test_a_database_that_cannot_be_used_is_refused_and_left_alone(collector: Any, kind: str) -> None:
-    first = collector()
-    assert first.end() == 0
+def test_a_database_that_cannot_be_used_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+    first = made(tmp_path)
     path = first.database / "events.sqlite3"
     if kind == "damaged":
         path.write_bytes(b"no database" * 1000)
@@ -101,15 +110,13 @@ def test_a_database_that_cannot_be_used_is_refused_and_left_alone(collector: Any
         os.truncate(path, 8192)
     elif kind == "foreign":
         path.unlink()
-        with sqlite3.connect(path) as other:
+        with closing(sqlite3.connect(path)) as other:
             other.execute("CREATE TABLE theirs (x)")
-        other.close()
     else:
-        with sqlite3.connect(path) as newer:
+        with closing(sqlite3.connect(path, isolation_level=None)) as newer:
             newer.execute("UPDATE meta SET value = 2 WHERE name = 'format'")
-        newer.close()
     before = path.read_bytes()
-    refused = run(Process(first.folder, free_port()))
+    refused = run(first)
     assert refused.returncode == 1
     words = {"damaged": "not a database", "foreign": "another program's", "newer": "has format 2", "cut": "malformed"}
     assert words[kind] in refused.stderr

@@ -17,6 +17,7 @@ import orjson
 
 from serving.rollout.collector.columns import install
 from serving.rollout.collector.events import FUTURE_SECONDS
+from serving.rollout.collector.faults import REFUSED
 from serving.rollout.collector.history import quantiles
 from serving.rollout.collector.join import CutError, evidence
 from serving.rollout.collector.schema import open_for_reading
@@ -28,8 +29,6 @@ from serving.rollout.evidence.codec import (
     query_from_json,
 )
 from serving.rollout.experiment.evidence import EvidenceError
-
-REFUSED = 3
 
 
 def main(argv: Sequence[str]) -> int:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from serving.rollout.collector.answer import REFUSED
-from serving.rollout.collector.faults import RequestError
+from serving.rollout.collector.faults import REFUSED, RequestError
 
 _MODULE = "serving.rollout.collector.answer"
 _WAITING = 8  # questions that may wait for their turn

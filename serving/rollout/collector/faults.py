@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+REFUSED = 3
+"""Exit code of the answering process for a question that is refused."""
 _SHOWN = 100  # characters of a value in an answer
 
 

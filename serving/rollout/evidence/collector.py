@@ -90,8 +90,8 @@ class CollectorEvidence:
             return read(response.content)
         except httpx.HTTPError as cause:
             raise EvidenceError(
-                f"the collector {self._url} does not answer: {str(cause) or type(cause).__name__}; is it running, is the "
-                "address right, does the network let this pod reach it?"
+                f"the collector {self._url} does not answer: {str(cause) or type(cause).__name__}; is it running, is "
+                "the address right, does the network let this pod reach it?"
             ) from cause
         except CodecError as cause:
             raise EvidenceError(f"the collector {self._url}: {cause}") from cause
