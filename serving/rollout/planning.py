@@ -263,7 +263,7 @@ def _assumptions(reach: Reach, days: int, window_days: float, reading: Reading) 
         "Users of later days are like those of earlier ones: in truth those who come late come seldom, and count less.",
         f"A user counts once, {window_days:g} days (the attribution window) after the first visit in the experiment.",
         "Looks are daily here; hourly looks find the same effects a little earlier.",
-        "Intervals are asymptotic: with heavy tails below some thousand users per arm they hold only roughly.",
+        "Users spread in the metric as they did before, and correlate with their own past as they did.",
     ]
     if reading.method is not Method.ALWAYS_VALID:
         said.append("The planned number of users is reached: these bounds are planned for it.")

@@ -41,7 +41,7 @@ def tuning(users: float, alpha: float) -> float:
 
 
 def always_valid(estimate: float, se: float, users: int, *, alpha: float, rho: float) -> Interval:
-    """The two-sided confidence sequence at this moment.
+    """The two-sided confidence sequence at this moment, of a difference. For a relative effect see `Effect.interval`.
 
     Args:
         users: users of all arms so far; `se` is the standard error from them.

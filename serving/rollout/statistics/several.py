@@ -20,6 +20,8 @@ def bonferroni(alpha: float, weights: Mapping[str, float]) -> dict[str, float]:
 def e_value(estimate: float, se: float, users: int, rho: float) -> float:
     """Evidence against no effect: the normal mixture behind the always-valid interval, which excludes 0 at level alpha
     exactly where this reaches 1/alpha (Robbins, Annals of Mathematical Statistics 1970; arXiv 2103.06476).
+
+    Give it the absolute difference and its error: that is what `Effect.interval` excludes 0 by.
     """
     time = users * rho**2
     z = estimate / se
