@@ -306,6 +306,7 @@ class Driver:
             clock=self.clock,
             submit=now,
             notice_failed=lambda way: None,
+            pause=lambda seconds: None,
         )
         self.worlds.append(worlds)
         return Turns(api, worlds, self.metrics, now=self.clock.now, longest_wait=30.0)

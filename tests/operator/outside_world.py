@@ -82,7 +82,7 @@ def handler(outside: Outside) -> type[BaseHTTPRequestHandler]:
                 self.say(200, evidence_to_json(outside.evidence(query_from_json(raw))))
             elif self.path == "/api/v1/query":
                 self.say(200, json.dumps(outside.prometheus(parse_qs(raw.decode())["query"][0])).encode())
-            elif self.path == "/hook":
+            elif self.path.startswith("/hook"):
                 outside.notices.append(json.loads(raw))
                 self.say(outside.hook_status, b"")
             else:

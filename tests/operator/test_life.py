@@ -128,7 +128,7 @@ def test_an_operator_killed_at_every_write_comes_to_the_same_end(
     assert faults == []
 
 
-@pytest.mark.parametrize("how", [409, 500, "unheard", "lost"])
+@pytest.mark.parametrize("how", [409, 500, "lost"])
 def test_writes_that_fail_are_done_again(driver: Any, bundle: Any, outside: Any, how: int | str) -> None:
     """Four of ten, whatever they are."""
     faults = watch_traffic(driver, "Deployment")
@@ -147,7 +147,7 @@ def test_writes_that_fail_are_done_again(driver: Any, bundle: Any, outside: Any,
     assert faults == []
 
 
-@pytest.mark.parametrize("how", [500, 403, 429])
+@pytest.mark.parametrize("how", [500, 403])
 def test_reads_that_fail_change_nothing(driver: Any, bundle: Any, outside: Any, how: int) -> None:
     create(driver, bundle, outside)
     driver.run(lambda: phase(driver) == "Running")

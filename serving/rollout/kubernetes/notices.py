@@ -17,7 +17,8 @@ from serving.rollout.kubernetes.objects import Owner
 from serving.rollout.report.notice import payload
 
 log = logging.getLogger("sightline.operator")
-_TRIES = 3
+_WAITS = (0.0, 0.5, 2.0)
+"""Seconds before each try."""
 _TIMEOUT_SECONDS = 5.0
 _LONGEST_NOTE = 1000
 """Kubernetes takes 1,024 bytes."""
@@ -39,10 +40,12 @@ class EventNotices:
         now: Callable[[], datetime],
         submit: Submit,
         failed: Callable[[str], None],
+        pause: Callable[[float], None],
     ) -> None:
-        """`component` is who tells it. `failed` counts what could not be given, by way: `event` or `webhook`."""
+        """`component` is who tells it. `pause` waits between tries, in seconds. `failed` counts what could not be given, by way: `event` or `webhook`."""
         self._api, self._http, self._owner, self._hooks = api, http, owner, tuple(hooks)
-        self._component, self._now, self._submit, self._failed = component, now, submit, failed
+        self._component, self._now = component, now
+        self._submit, self._failed, self._pause = submit, failed, pause
 
     def tell(self, experiment: str, reason: str, message: str, *, warning: bool) -> None:
         """Tell it to everybody, soon."""
@@ -80,16 +83,20 @@ class EventNotices:
         }
 
     def _send_event(self, event: Object) -> None:
-        for attempt in range(_TRIES):
+        trouble: Exception | None = None
+        for wait in _WAITS:
+            self._pause(wait)
             try:
                 self._api.create(EVENT, self._owner.namespace, event)
-            except (RetryError, RefusedError) as error:
-                if attempt == _TRIES - 1 or isinstance(error, RefusedError):
-                    log.error("experiment %s: its event was not written: %s", self._owner.name, error)
-                    self._failed("event")
-                    return
+            except RetryError as error:
+                trouble = error
+            except RefusedError as error:
+                trouble = error
+                break
             else:
                 return
+        log.error("experiment %s: its event was not written: %s", self._owner.name, trouble)
+        self._failed("event")
 
     def _send_hook(self, secret: str, body: Object) -> None:
         try:
@@ -99,7 +106,8 @@ class EventNotices:
             self._failed("webhook")
             return
         trouble = ""
-        for _ in range(_TRIES):
+        for wait in _WAITS:
+            self._pause(wait)
             try:
                 answer = self._http.post(url, json=body, timeout=_TIMEOUT_SECONDS)
             except (httpx.HTTPError, httpx.InvalidURL) as error:

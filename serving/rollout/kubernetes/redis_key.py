@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from serving.rollout.experiment.ports import RetryError
 from serving.rollout.kubernetes.book import Page
@@ -52,6 +54,8 @@ class RedisPlace:
             socket_timeout=_SECONDS,
             socket_connect_timeout=_SECONDS,
             decode_responses=True,
+            retry=Retry(NoBackoff(), 0),  # the step is done again anyway
+            protocol=2,  # as every Redis and Valkey speaks it
             **tls,
         )
         self._before_writing = before_writing

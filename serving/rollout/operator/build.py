@@ -88,6 +88,7 @@ def build(settings: Settings, environment: Mapping[str, str] = os.environ) -> Bu
         clock=clock,
         submit=errands.submit,
         notice_failed=metrics.notice_failed,
+        pause=time.sleep,
     )
     opened.callback(worlds.close)
     namespaces = tuple(settings.namespaces.split(",")) if settings.namespaces else (entered.namespace,)

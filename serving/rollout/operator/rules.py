@@ -77,8 +77,19 @@ RULES: Mapping[str, Rules] = MappingProxyType(
         "spec.evidence": (
             ("has(self.collector) != has(self.sql)", "give exactly one of collector and sql: where outcomes come from"),
         ),
+        "spec.evidence.sql": (
+            (
+                "(self.kind == 'sums') == has(self.query) && (self.kind == 'users') == has(self.exposures)"
+                " && (self.kind == 'users') == has(self.outcomes)",
+                "kind sums takes query alone, kind users takes exposures and outcomes",
+            ),
+        ),
         "spec.guardrails[]": (
             ("(self.kind == 'query') == has(self.query)", "query is given with kind query, and with no other"),
+            (
+                "!self.relative || !has(self.query) || self.query.contains('$arm') || self.query.contains('${arm}')",
+                "a relative query needs $arm in it, to ask for both arms",
+            ),
         ),
     }
 )

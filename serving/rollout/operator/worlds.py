@@ -47,12 +47,13 @@ class ClusterWorlds:
         clock: Clock,
         submit: Submit,
         notice_failed: Callable[[str], None],
+        pause: Callable[[float], None],
     ) -> None:
         self._api, self._http = api, http
         self._assignments, self._bundles, self._guardrails = assignments, bundles, guardrails
         self._sql = sql
         self._token, self._store_secret = collector_token, store_secret
-        self._submit, self._notice_failed = submit, notice_failed
+        self._submit, self._notice_failed, self._pause = submit, notice_failed, pause
         self._collectors: dict[str, CollectorEvidence] = {}
         self._lock = threading.Lock()
         self._clock = clock
@@ -76,6 +77,7 @@ class ClusterWorlds:
                 now=self._clock.now,
                 submit=self._submit,
                 failed=self._notice_failed,
+                pause=self._pause,
             ),
         )
 
