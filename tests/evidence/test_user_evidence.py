@@ -25,6 +25,7 @@ from tests.evidence.drawn import (
     number,
     of_lines,
     of_parquet,
+    of_tables,
     query,
 )
 
@@ -165,6 +166,9 @@ def test_a_query_can_neither_write_nor_read_other_folders(tmp_path: Path) -> Non
     other.mkdir()
     with pytest.raises(EvidenceError, match="Cannot access file"):
         ask(other, of_parquet(tmp_path, drawn(1, whole=True)), query())
+    of_tables(tmp_path, drawn(1, whole=True))
+    with pytest.raises(EvidenceError, match="Cannot access file"):
+        ask(other, SqlEvidence(database=f"{tmp_path}/site.duckdb", query="SELECT 1 AS arm"), query())
     assert not list(tmp_path.glob("x*"))
 
 
@@ -180,6 +184,9 @@ def test_unknown_caps_and_missing_databases_say_so(tmp_path: Path) -> None:
     given = of_parquet(tmp_path, drawn(42, whole=True))
     with pytest.raises(EvidenceError, match=r"caps are given for \['clikc_sum'\]"):
         ask(tmp_path, given, query(caps={"clikc_sum": 1.0}))
+    (tmp_path / "file").touch()
+    with pytest.raises(EvidenceError, match="no folder for temporary files"):
+        SqlSource(given, folders=[], scratch=tmp_path / "file").evidence(query())
     with pytest.raises(EvidenceError, match=r"database .*none.duckdb"):
         ask(tmp_path, given.model_copy(update={"database": str(tmp_path / "none.duckdb")}), query())
 
@@ -205,6 +212,7 @@ def test_little_memory_is_made_up_for_on_disk(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     source = SqlSource(given, folders=[str(tmp_path)], memory="120MB", threads=1, scratch=scratch)
     found = source.evidence(query(columns=(CLICKS,), before=()))
+    assert list(scratch.iterdir()) == []
     assert {arm: (each.count, each.mean()[0]) for arm, each in found.moments.items()} == {
         "stable": (200_000, 1.0),
         "candidate": (200_000, 1.0),

@@ -125,7 +125,7 @@ def test_the_readmes_sql_gives_what_the_join_of_users_gives(tmp_path: Path) -> N
             connection.execute(f"INSERT INTO {table} FROM {table} LIMIT 20")  # sent again
     asked = query(columns=(CLICKS,), as_of=datetime.fromtimestamp(1_773_900_000, UTC))
     database = f"{tmp_path}/site.duckdb"
-    by_sums = SqlSource(SqlEvidence(database=database, query=template), folders=[]).evidence(asked)
+    by_sums = SqlSource(SqlEvidence(database=database, query=template), folders=[str(tmp_path)]).evidence(asked)
     by_users = SqlSource(
         SqlEvidence(
             kind="users",
@@ -133,7 +133,7 @@ def test_the_readmes_sql_gives_what_the_join_of_users_gives(tmp_path: Path) -> N
             exposures='SELECT id, uid, shown_at AS time, user_id AS "user", arm, captioned FROM exposures',
             outcomes='SELECT id, happened_at AS time, user_id AS "user", event FROM outcomes',
         ),
-        folders=[],
+        folders=[str(tmp_path)],
     ).evidence(asked)
     assert by_sums.moments == by_users.moments
     assert by_sums.triggered == by_users.triggered

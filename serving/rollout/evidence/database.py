@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -92,36 +93,41 @@ def reading(
     """Open a database file, or none with an empty path, for the block.
 
     Args:
-        path: DuckDB's file, which is opened for reading.
+        path: DuckDB's file in one of the folders, which is opened for reading.
         folders: prefixes of files that queries may read, and no others; s3://bucket/folder too.
         memory: most memory, 4GB for instance; then it goes on in `scratch`.
         threads: most threads.
         seconds: a statement that takes longer is ended.
-        scratch: folder for what does not fit into memory.
+        scratch: folder for what does not fit into memory; the system's for temporary files if None. It is emptied.
         key: of pseudonyms; with it queries have `pseudonym(user_id)`.
 
     Raises:
         EvidenceError: it cannot be opened.
     """
-    with _told(f"database {path!r}"):
-        connection = duckdb.connect()
-        try:
+    with _temporary(scratch) as folder, duckdb.connect() as connection:
+        with _told(f"database {path!r}"):
             _functions(connection, key)
             _register_stores(connection, folders)
-            _prepare(connection, path, folders, memory, threads, scratch)
-        except (duckdb.Error, EvidenceError):
-            connection.close()
-            raise
-    timer = threading.Timer(seconds, connection.interrupt) if seconds else None
-    if timer:
+            _prepare(connection, path, folders, memory, threads, folder)
+        timer = threading.Timer(seconds or threading.TIMEOUT_MAX, connection.interrupt)
         timer.daemon = True
         timer.start()
-    try:
-        yield Database(connection)
-    finally:
-        if timer:
+        try:
+            yield Database(connection)
+        finally:
             timer.cancel()
-        connection.close()
+
+
+@contextmanager
+def _temporary(parent: Path | None) -> Iterator[str]:
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix="sightline-evidence-", dir=parent)
+    except OSError as cause:
+        raise EvidenceError(f"no folder for temporary files: {cause}; mount a writable one") from cause
+    with folder as name:
+        yield name
 
 
 def text_of(value: str) -> str:
@@ -152,11 +158,8 @@ def _prepare(
     folders: Sequence[str],
     memory: str | None,
     threads: int | None,
-    scratch: Path | None,
+    scratch: str,
 ) -> None:
-    if path:
-        connection.execute(f"ATTACH {text_of(path)} AS evidence (READ_ONLY)")
-        connection.execute("USE evidence")
     settings: dict[str, object] = {
         "TimeZone": "UTC",
         "preserve_insertion_order": False,
@@ -165,12 +168,15 @@ def _prepare(
         "allowed_directories": [folder.rstrip("/") + "/" for folder in folders],
         "memory_limit": memory,
         "threads": threads,
-        "temp_directory": str(scratch) if scratch else None,
+        "temp_directory": scratch,
     }
     for name, value in settings.items():
         if value is not None:
             connection.execute(f"SET {name} = {_setting(value)}")
     connection.execute("SET enable_external_access = false")
+    if path:  # after that: the file is one of the folders' too
+        connection.execute(f"ATTACH {text_of(path)} AS evidence (READ_ONLY)")
+        connection.execute("USE evidence")
     connection.execute("SET lock_configuration = true")
 
 

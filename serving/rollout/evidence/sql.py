@@ -22,8 +22,8 @@ class SqlSource:
 
     Args:
         given: the part `evidence.sql` of the experiment's spec.
-        folders: prefixes of files that its queries may read, set by whoever runs the controller.
-        memory: most memory of DuckDB, 4GB for instance; what does not fit goes to `scratch`.
+        folders: prefixes of files that may be read, the database's too, set by whoever runs the controller.
+        memory: most memory of DuckDB, 4GB for instance; what does not fit goes to a folder in `scratch`.
         threads: most threads of DuckDB.
         seconds: after this a question is ended.
         key: of pseudonyms; with it queries have `pseudonym(user_id)`, for outcomes that carry users' own ids.
