@@ -79,7 +79,7 @@ def test_the_interval_hardly_ever_leaves_out_the_truth(
         )
     )
     for name in METRICS:
-        at_most(found[f"{name}: always-valid"], 0.03)
+        at_most(found[f"{name}: always-valid"], 0.015)  # a sequence narrower by 15 % is at 4 to 9 %
         assert found[f"{name}: p < 0.05 at any look"].share > 0.12  # the same looks break a fixed-horizon test
     if population is PURCHASES:
         assert found["clicks per user: always-valid, symmetric by delta method"].share > 0.12
