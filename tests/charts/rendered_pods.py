@@ -9,6 +9,7 @@ What a cluster gives and this machine lacks is substituted, and nothing else:
     a volume's mount path                               a folder: ConfigMaps with their files, everything else empty
     /opt/sightline/demo, which the images carry         a folder with the same material
     Secrets and fields named by env                     their values in the rendering
+    the account's token, by which a pod asks the API    `more` variables, which name a kubeconfig
     PATH of the image                                   the environment's programs, then the system's
 
 Not imitated: the user 10001, the read-only root, resource limits, network policies.
@@ -97,6 +98,8 @@ class Container:
     folder: Path
     index: int | None = None
     """Of an Indexed Job's pod."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further variables."""
 
     @property
     def command(self) -> list[str]:
@@ -109,7 +112,7 @@ class Container:
         rendered = {entry["name"]: self._value(entry) for entry in self.spec.get("env", [])}
         path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
         indexed = {} if self.index is None else {"JOB_COMPLETION_INDEX": str(self.index)}
-        return {"PATH": path, "LANG": "C.UTF-8", **self._tmp(), **indexed, **rendered}
+        return {"PATH": path, "LANG": "C.UTF-8", **self._tmp(), **indexed, **rendered, **self.more}
 
     def _tmp(self) -> dict[str, str]:
         """Programs that ask for a temporary folder get the one that stands for /tmp, where there is one."""
@@ -133,7 +136,9 @@ class Container:
         if not folder.exists():
             folder.mkdir(parents=True)
             config = self.pod.volumes[mounts[path]].get("configMap")
-            for name, text in (self.machine.object("ConfigMap", config["name"])["data"] if config else {}).items():
+            for name, text in (
+                self.machine.object("ConfigMap", config["name"]).get("data", {}) if config else {}
+            ).items():
                 (folder / name).write_text(self.here(text))
         return folder
 
@@ -222,12 +227,12 @@ class Started:
             return None, time.monotonic() - begun
 
 
-def container(machine: Machine, pod: Pod, name: str | None = None, index: int | None = None) -> Container:
+def container(machine: Machine, pod: Pod, name: str | None = None, index: int | None = None, **more: str) -> Container:
     """A pod's container, the first if no name is given, with a folder for its volumes (a short path: Ray's sockets)."""
     spec = next(each for each in pod.all_containers if name in (None, each["name"]))
     folder = machine.folder / f"{len(list(machine.folder.iterdir()))}"
     folder.mkdir()
-    return Container(machine, pod, spec if name else pod.containers[0], folder, index)
+    return Container(machine, pod, spec if name else pod.containers[0], folder, index, more)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from serving.cli.main import app
 from serving.ranker import settings as ranker
 from serving.rollout.collector import settings as collector
 from serving.rollout.operator import settings as operator
+from serving.rollout.verdict import run as verdict
 from serving.transformer import settings as transformer
 from training import job_arguments as job
 
@@ -79,6 +80,9 @@ def parse(line: Sequence[str], environ: Mapping[str, str]) -> str:
         case ["python", "-m", "serving.rollout.operator.run", *rest]:
             operator.read_settings(rest, environ)
             return "operator"
+        case ["python", "-m", "serving.rollout.verdict.run", *rest]:
+            verdict._options().parse_args(rest)
+            return "verdict"
         case ["python", "-m", "serving.backfill.run", *rest]:
             backfill.parse(rest, {**environ, backfill.INDEX_VARIABLE: "0"})
             return "backfill"

@@ -18,36 +18,11 @@ from scenario import CHART, FOLDER, ROOT
 from charts.tooling.pods import Pod, pods_of
 from charts.tooling.render import parse, render
 from models.bundle import read_bundle
-from training.demo.build import Size, build
 
 pytestmark = pytest.mark.timeout(400)
 
 PROFILE = CHART / "values-kind.yaml"
-RECIPE = """
-name: demo
-ranker: {architecture: dcn, embedding: {size: 4}, deep: [8]}
-training: {batch_size: 256, epochs: 2, threads: 1}
-caption: {buckets: 500}
-seeds: [1]
-splits: [{name: within_user}]
-bootstrap: {resamples: 100}
-"""
 REDIS = pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server: apt-get install redis-server")
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the images carry at /opt/sightline/demo, smaller."""
-    folder = tmp_path_factory.mktemp("demo")
-    (folder / "recipe.yaml").write_text(RECIPE)
-    build(
-        folder / "demo",
-        created="2026-11-24T10:00:00+00:00",
-        git_revision="unknown",
-        size=Size(users=24, items=30, interactions=1200),
-        recipe=folder / "recipe.yaml",
-    )
-    return folder / "demo"
 
 
 @pytest.fixture(scope="module")

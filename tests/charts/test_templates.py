@@ -14,7 +14,10 @@ SOURCE = re.compile(r"^# Source: sightline/(templates/\S+)$", re.MULTILINE)
 # Fails or renders nothing; test_wrong_values.py is about it. NOTES.txt is no manifest; see below.
 SILENT = {"templates/checks/checks.yaml"}
 # Conditions of the environment that wrong-values tests cannot have: names of profiles and scenarios of every mode.
-MODES = ["defaults", "captioner-off", "captioner-external", "rayservice", "kserve", "ranker-external", "items-external", "experiments", "experiments-kserve"]
+MODES = [
+    *("defaults", "captioner-off", "captioner-external", "rayservice", "kserve", "ranker-external", "items-external"),
+    *("experiments", "experiments-kserve"),
+]
 
 
 def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
