@@ -116,15 +116,37 @@ def test_days_come_from_evidence_alone(tell: Tell, evidence: Evidence) -> None:
     assert len(made.weekdays) == 7
     assert sum(each.users_candidate or 0 for each in made.weekdays) == made.arms[1].counted
     assert sum(each.users_candidate or 0 for each in made.days) == made.arms[1].counted
-    assert made.novelty is not None
-    assert made.novelty.startswith("No sign that the lift fades or grows: users first seen in the first 7 days")
+    assert made.notes[0].startswith("No sign that the lift fades or grows with the day of first exposure: ")
+    assert made.notes[1].startswith("No sign that days of the week differ (p ")
 
 
 def test_a_lift_that_grows_is_told(tell: Tell, evidence: Evidence) -> None:
     early = [replace(day, moments={**day.moments, "candidate": day.moments["stable"]}) for day in evidence.days[:7]]
     grows = report(tell("win"), replace(evidence, days=(*early, *evidence.days[7:])))
-    assert grows.novelty is not None
-    assert grows.novelty.startswith("The lift grows with time")
+    assert grows.notes[0].startswith("The lift grows with the day of first exposure: +")
+
+
+def test_too_few_days_say_so(tell: Tell, evidence: Evidence) -> None:
+    made = report(tell("win"), replace(evidence, days=evidence.days[:2]))
+    assert made.notes[0].startswith("Nothing can be said: 2 groups have positive values")
+
+
+def test_triggered_users_are_told_apart(tell: Tell, evidence: Evidence) -> None:
+    """Half of the users were ranked captioned items, and all of the lift is theirs."""
+    half = {arm: evidence.days[-1].moments[arm] for arm in ("stable", "candidate")}
+    rest = dict.fromkeys(half, evidence.days[-2].moments["stable"])
+    everyone = {arm: half[arm] + rest[arm] for arm in half}
+    made = report(tell("win"), replace(evidence, moments=everyone, triggered=half)).trigger
+    assert made is not None
+    assert made.share == pytest.approx(0.5)
+    assert made.among.relative is not None
+    assert made.diluted.relative is not None
+    assert made.others is not None
+    assert made.others.relative == pytest.approx(0)
+    assert 0 < made.diluted.relative < made.among.relative
+    assert made.sizes_p == 1.0
+    nobody = {arm: half[arm].empty(half[arm].columns) for arm in half}
+    assert report(tell("win"), replace(evidence, triggered=nobody)).trigger is None
 
 
 def test_users_needed_is_where_the_sequence_would_exclude_zero(remade: Make) -> None:

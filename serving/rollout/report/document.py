@@ -139,6 +139,20 @@ class DayView(GroupView):
     day: date
 
 
+class TriggerView(Piece):
+    """Users whom the candidate could move: those who were ranked captioned items.
+
+    `among` them, `diluted` to all users, and the `others`, in whom there should be no effect. `sizes_p` is the p-value
+    of their even split: what triggers must not depend on the arm.
+    """
+
+    share: float = Field(description="Of all users, both arms together")
+    among: GroupView
+    diluted: GroupView
+    others: GroupView | None
+    sizes_p: float
+
+
 class QualityView(Piece):
     """What was set aside or noticed while joining exposures and outcomes."""
 
@@ -181,7 +195,8 @@ class Report(Piece):
     triggered: GroupView | None
     weekdays: tuple[GroupView, ...]
     days: tuple[DayView, ...]
-    novelty: str | None
+    notes: tuple[str, ...] = Field(description="Whether days, and days of the week, differ")
+    trigger: TriggerView | None = Field(description="With evidence; `triggered` is what the controller saw")
     quality: tuple[QualityView, ...] = Field(description="Empty where evidence was not asked for")
     log: tuple[Entry, ...]
     would_change: tuple[str, ...]
