@@ -69,7 +69,7 @@ def _fault(error: Any) -> Fault:
     name = str(place[-1]) if place else ""
     field = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     if kind == "missing":
-        return Fault(field, "not given", _meaning(place) or "a value", f"add {name}")
+        return Fault(field, "not given", _meaning(place) or _shape(place), f"add {name}")
     if kind == "extra_forbidden":
         known = _fields(place[:-1])
         return Fault(field, value, f"one of {', '.join(known)}", _instead(name, known, "remove it: nothing reads it"))
@@ -80,7 +80,7 @@ def _fault(error: Any) -> Fault:
         return Fault(field, value, *_PATTERNS[error["ctx"]["pattern"]])
     if kind == "value_error":
         said = str(error["ctx"]["error"])
-        return Fault(field, value, said.partition("expected ")[2] or said, f"as it is: {said}")
+        return Fault(field, value, said.partition("expected ")[2] or said, f"correct it: {said}")
     meaning = _meaning(place)
     expected = error["msg"].removeprefix("Input should be ").removeprefix("Value should ")
     return Fault(field, value, expected, f"correct it ({meaning[0].lower()}{meaning[1:]})" if meaning else "correct it")
@@ -101,6 +101,12 @@ def _meaning(place: Sequence[str | int]) -> str:
     """What the schema says of the field."""
     found = _field(place)
     return (found.description or "") if found is not None else ""
+
+
+def _shape(place: Sequence[str | int]) -> str:
+    """What a field without a description holds."""
+    fields = _fields(place)
+    return f"a mapping with {', '.join(fields)}" if fields else "a value"
 
 
 def _fields(place: Sequence[str | int]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 from rich.markup import escape
@@ -18,7 +19,6 @@ from serving.rollout.report.document import Report
 from serving.rollout.report.resource import Resource
 from serving.rollout.report.sentence import deciding, verdict
 
-_DAY = 86_400
 NEWEST = 12
 """Lines of the decision log that `status` shows."""
 
@@ -161,9 +161,10 @@ def foreseen(ahead: Outlook) -> list[str]:
 
 
 def _step(step: Step) -> str:
-    hold = "until the verdict" if step.hold is None else f"for {step.hold / _DAY:.3g} days"
+    hold = "until the verdict" if step.hold is None else f"for {words.time(timedelta(seconds=step.hold))}"
+    begins = "at once" if step.after == 0 else f"after {words.time(timedelta(seconds=step.after))}"
     who = "scored unseen" if step.name == "shadow" else "in the candidate, as many compared"
-    return f"{step.name}: {step.share:g} % of users {who}, from day {step.after / _DAY:.3g}, {hold}"
+    return f"{step.name}: {begins} {step.share:g} % of users {who}, {hold}"
 
 
 def document(brief: Summary) -> dict[str, Any]:

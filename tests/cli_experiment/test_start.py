@@ -38,7 +38,8 @@ def test_a_spec_alone_is_created_under_its_files_name(api: Any, written: Write, 
     said = start(written(given()))
     made = api.objects["shop", "captions"]
     assert made["spec"] == given()
-    assert "stage 4: 50 % of users in the candidate, as many compared" in said
+    assert "stage 1: at once 1 % of users in the candidate, as many compared, for 1 hour" in said
+    assert "stage 4: after 3 hours 50 % of users in the candidate, as many compared, until the verdict" in said
     assert "no win before 7 days; inconclusive after 28 days" in said
     assert "planned for 20,000 users of both arms; at the last stage 100 % of all users take part" in said
     assert "Experiment captions created in shop" in said
