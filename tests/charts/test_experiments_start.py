@@ -84,7 +84,8 @@ def metric(page: str, line: str) -> float:
 
 
 def test_an_experiment_lives_on_what_the_chart_renders(release: Cluster, demo: Path) -> None:
-    controller = release.start("controller", KUBECONFIG=str(release.kubeconfig))
+    hurry = {"SIGHTLINE_OPERATOR_STEP_SECONDS": "0.3"}
+    controller = release.start("controller", KUBECONFIG=str(release.kubeconfig), **hurry)
     release.store.create("experiments", NAMESPACE, experiment(release, demo))
 
     until("a candidate", lambda: release.store.find("deployments", NAMESPACE, "sightline-ranker-ids"))
