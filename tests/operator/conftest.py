@@ -29,6 +29,7 @@ import outside_world
 import shop
 from kube_controllers import Controllers
 from kube_store import ApiError, Object, Store
+from operator_readme import ROOT, rules
 
 from models.bundle import Provenance, write_bundle
 from models.contract import CaptionFeature, CategoricalFeature, Contract, HashBuckets, HashEncoder
@@ -45,26 +46,7 @@ from serving.rollout.operator.metrics import OperatorMetrics
 from serving.rollout.operator.turn import Key, Turns
 from serving.rollout.operator.worlds import ClusterWorlds
 
-ROOT = Path(__file__).parents[2]
-README = ROOT / "serving" / "rollout" / "operator" / "README.md"
 _BUILT_IN = {"deployments": ("apps/v1", "Deployment"), "services": ("v1", "Service"), "events": ("v1", "Event")}
-
-
-def rules() -> set[tuple[str, str, str]]:
-    """Group, resource and verb of every row of the README's table, and of its sentence about Leases."""
-    text = README.read_text()
-    found = set()
-    for group, resources, verbs in re.findall(
-        r"^\| ([a-z.]+|\"\") \| ([a-z/, ]+) \| ([a-z, ]+) \|", text, re.MULTILINE
-    ):
-        if group == "argument":
-            continue
-        name = "" if group == '""' else group
-        found |= {(name, each, verb) for each in resources.split(", ") for verb in verbs.split(", ")}
-    assert len(found) > 20, found
-    leases = re.search(r"coordination\.k8s\.io `leases`: ([a-z, ]+)", text)
-    assert leases is not None
-    return found | {("coordination.k8s.io", "leases", verb) for verb in leases[1].split(", ")}
 
 
 def checked_store() -> Store:

@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import shop
 import yaml
-from conftest import ROOT
+from operator_readme import ROOT
 from pydantic import BaseModel, ValidationError
 
 from serving.rollout.experiment.spec import ExperimentSpec

@@ -209,6 +209,7 @@ class InferenceServiceTarget:
         else:
             where = f"InferenceService {self._owner.namespace}/{self._service}"
             made = with_bundle(self._fetching(made), self._bundle, image="", secret="", where=where)
+        made["model"].setdefault("name", "kserve-container")  # the schema of canaries wants it; it is KServe's own
         made["name"] = self._owner.name
         made["labels"] = {**(made.get("labels") or {}), LABEL: self._owner.name}
         marks = {UID: self._owner.uid, BUNDLE_ID: bundle.bundle_id}

@@ -42,7 +42,10 @@ class EventNotices:
         failed: Callable[[str], None],
         pause: Callable[[float], None],
     ) -> None:
-        """`component` is who tells it. `pause` waits between tries, in seconds. `failed` counts what could not be given, by way: `event` or `webhook`."""
+        """`component` is who tells it. `pause` waits between tries, in seconds.
+
+        `failed` counts what could not be given, by way: `event` or `webhook`.
+        """
         self._api, self._http, self._owner, self._hooks = api, http, owner, tuple(hooks)
         self._component, self._now = component, now
         self._submit, self._failed, self._pause = submit, failed, pause
