@@ -58,10 +58,17 @@ def test_a_look_that_may_spend_nothing_does_not_stop() -> None:
     assert crossing_chance([Look(1.0, 8.0, 0.0)], 0.0) == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("shares", [[], [0.5, 0.5], [0.0, 1.0], [0.5, 1.2]])
+@pytest.mark.parametrize("shares", [[], [0.5, 0.5], [0.0, 1.0], [1.0, 1.2]])
 def test_looks_that_do_not_grow_are_refused(shares: list[float]) -> None:
     with pytest.raises(SpendingError, match="expected increasing shares"):
         bounds(shares, alpha=0.05, spending=Spending.POCOCK)
+
+
+@pytest.mark.parametrize("spending", list(Spending))
+def test_a_last_look_at_more_than_was_planned_spends_what_is_left(spending: Spending) -> None:
+    looks = bounds([0.2, 0.4, 0.6, 0.8, 1.5], alpha=0.05, spending=spending)
+    assert crossing_chance(looks, 0.0) == pytest.approx(0.05, abs=1e-6)
+    assert looks[-1].bound > bounds([0.2, 0.4, 0.6, 0.8, 1.0], alpha=0.05, spending=spending)[-1].bound
 
 
 def test_looks_close_together_are_exact_too() -> None:

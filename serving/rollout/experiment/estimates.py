@@ -8,7 +8,7 @@ from math import isfinite
 
 from models.experiments.assignment import STABLE
 from serving.rollout.experiment.desired import CANDIDATE
-from serving.rollout.experiment.spec import Metric
+from serving.rollout.experiment.spec import EXPOSURE, Metric
 from serving.rollout.experiment.state import Estimate
 from serving.rollout.statistics.effect import Effect, EffectError, Ratio, effect
 from serving.rollout.statistics.effect import Metric as Compared
@@ -52,7 +52,9 @@ def good(metric: Metric) -> float:
 def _effect(metric: Metric, moments: Mapping[str, Moments]) -> tuple[Effect | None, str]:
     bottom = metric.denominator
     value = Ratio(metric.numerator.name, None if bottom is None else bottom.name)
-    covariate = Ratio(metric.numerator.before, None if bottom is None else bottom.before)
+    # Nobody was exposed before the first exposure: of a ratio to rankings only the numerator has a time before.
+    past = None if bottom is None or bottom.event == EXPOSURE else bottom.before
+    covariate = Ratio(metric.numerator.before, past)
     stable, candidate = moments[STABLE], moments[CANDIDATE]
     note = ""
     if metric.cuped:

@@ -79,17 +79,16 @@ def _fixed(spec: ExperimentSpec, state: State, users: int) -> Rule:
 def _group_sequential(spec: ExperimentSpec, state: State, users: int) -> Rule:
     """Looks at equal steps of the planned users, the last one at all of them, or where time is over.
 
-    More users than planned count as the planned ones: the bound of the last look is then a trace too narrow for the
-    correlation with earlier looks (by less than 0.001 of alpha where they spent little, as O'Brien-Fleming's do).
+    The last look may be at more users than planned: it spends what is left of alpha at what there is.
     """
     analysis = spec.analysis
     taken = state.spent_shares[-1] if state.spent_shares else 0.0
-    reached = min(users / analysis.planned_users, 1.0)
+    reached = users / analysis.planned_users
     step = floor(taken * analysis.looks + 1e-9) + 1
     last = overdue(spec, state)
     complete = reached >= 1.0 and not early(spec, state)
     due = reached * analysis.looks >= min(step, analysis.looks) - 1e-9 and (reached < 1.0 or complete)
-    if reached <= taken or not (due or last):
+    if reached <= taken or taken >= 1.0 or not (due or last):
         if last:
             return Rule(None, True, because="no users came since the look before")
         at = min(step, analysis.looks) / analysis.looks * analysis.planned_users

@@ -56,9 +56,10 @@ def bounds(shares: Sequence[float], *, alpha: float, spending: Spending) -> tupl
     """Bounds of the looks that were taken or are planned, at increasing shares of the planned information.
 
     A look more, or at another share than planned, only changes the bounds from there on: alpha stays spent as it was.
+    The last look may be at more information than was planned; it spends what is left of alpha.
 
     Raises:
-        SpendingError: shares that do not increase within (0, 1], or alpha outside (0, 1).
+        SpendingError: shares that do not increase from 0, one before the last that is 1 or more, alpha outside (0, 1).
     """
     _check(shares, alpha)
     return bounds_that_spend(shares, [spending.spent(alpha, min(share, 1.0)) for share in shares])
@@ -145,5 +146,7 @@ class _Walk:
 def _check(shares: Sequence[float], alpha: float) -> None:
     if not 0 < alpha < 1:
         raise SpendingError(f"alpha is {alpha}; expected a number between 0 and 1")
-    if not shares or any(b <= a for a, b in zip([0.0, *shares], shares, strict=False)) or shares[-1] > 1 + 1e-12:
-        raise SpendingError(f"looks are at shares {list(shares)}; expected increasing shares above 0 and at most 1")
+    if not shares or any(b <= a for a, b in zip([0.0, *shares], shares, strict=False)) or max(shares[:-1], default=0.0) >= 1:
+        raise SpendingError(
+            f"looks are at shares {list(shares)}; expected increasing shares above 0, below 1 before the last"
+        )
