@@ -139,3 +139,28 @@ def termination_messages(pods: Iterable[Mapping[str, Any]]) -> list[str]:
     statuses = (status for pod in pods for status in pod.get("status", {}).get("containerStatuses", []))
     ended = (status.get("state", {}).get("terminated") or {} for status in statuses)
     return [state["message"] for state in ended if state.get("message")]
+
+
+def experiment(name: str, release: str, bundle: str) -> dict[str, Any]:
+    """An experiment in deployment mode that gives half of the users the candidate, and needs no Prometheus."""
+    spec = {
+        "target": {
+            "kind": "Deployment",
+            "name": f"{release}-ranker",
+            "transformer": f"{release}-transformer",
+            "model": "ranker",
+        },
+        "candidate": {"bundle": bundle, "startLimit": "20m"},
+        "schedule": {"stages": [{"share": 50}]},
+        "primaryMetric": {"name": "clicks", "numerator": {"event": "click"}},
+        "analysis": {
+            "plannedUsers": 100_000,
+            "minimumTime": "1h",
+            "maximumTime": "2h",
+            "attributionWindow": "10s",
+            "lookInterval": "10s",
+            "noDataLimit": "20m",
+        },
+        "evidence": {"collector": f"http://{release}-collector:8090"},
+    }
+    return {"apiVersion": "sightline.dev/v1alpha1", "kind": "Experiment", "metadata": {"name": name}, "spec": spec}

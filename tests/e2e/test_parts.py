@@ -17,6 +17,8 @@ import yaml
 from e2e_cluster import Cluster, ClusterError, local_address, until
 from e2e_load import RefusedError, Tally
 
+from serving.rollout.experiment.spec import ExperimentSpec
+
 
 def test_a_tally_counts_rankings_degraded_ones_and_failures_by_kind() -> None:
     now = iter([0.0, 0.010, 1.0, 5.0, 5.020, 6.0, 7.0])
@@ -175,6 +177,12 @@ def test_the_training_job_of_manifests_is_made_to_fit_a_small_node() -> None:
     kubernetes_validate.validate(objects.modest(job, ""), "1.36", strict=True)
 
 
+def test_the_experiment_is_one_that_the_controller_takes() -> None:
+    made = objects.experiment("e2e", "sightline", "/opt/sightline/demo/bundles/ranker-ids")
+    spec = ExperimentSpec.model_validate(made["spec"])
+    assert (spec.target.transformer, spec.guardrails) == ("sightline-transformer", ())
+
+
 def test_waiting_ends_in_time_and_says_what_for() -> None:
     now = [0.0]
 
@@ -226,7 +234,7 @@ def test_a_forwarded_port_is_read_and_its_process_ended(scripted: Cluster) -> No
         local_address(refused)
 
 
-def test_the_cluster_tests_are_collected_and_skipped_with_one_line(pytestconfig: pytest.Config) -> None:
+def test_the_cluster_tests_are_collected_and_skipped_with_a_line_each(pytestconfig: pytest.Config) -> None:
     if pytestconfig.getoption("--kubeconfig") is not None:
         pytest.skip("they run: a cluster was given")
     command = [
@@ -242,5 +250,5 @@ def test_the_cluster_tests_are_collected_and_skipped_with_one_line(pytestconfig:
     ]
     told = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False).stdout
     assert "needs a cluster: make e2e KUBECONFIG=path" in told
-    assert told.count("SKIPPED") == 1
-    assert " 11 skipped" in told or told.splitlines()[-1].startswith("11 skipped"), told
+    assert told.count("SKIPPED") == 2, "a line for each file"
+    assert " 13 skipped" in told or told.splitlines()[-1].startswith("13 skipped"), told
