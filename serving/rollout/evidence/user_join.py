@@ -106,13 +106,19 @@ def _values(query: EvidenceQuery) -> dict[str, Any]:
 
 
 def _exposed(database: Database, query: EvidenceQuery) -> _Exposed:
-    sql = "SELECT arm, switched, count(*), min(first) FROM firsts GROUP BY arm, switched"
+    sql = "SELECT candidate, switched, count(*), min(first) FROM firsts GROUP BY candidate, switched"
     rows = database.rows(sql, {}, "exposures")
+    users = {candidate: count for candidate, switched, count, _ in rows if not switched}
     return _Exposed(
-        users={arm: sum(row[2] for row in rows if row[0] == arm and not row[1]) for arm in query.arms},
-        switched=sum(row[2] for row in rows if row[1]),
-        began=min((row[3] for row in rows), default=None),
+        users={arm: users.get(candidate, 0) for arm, candidate in _arms(query).items()},
+        switched=sum(count for _, switched, count, _ in rows if switched),
+        began=min((first for *_, first in rows), default=None),
     )
+
+
+def _arms(query: EvidenceQuery) -> dict[str, bool]:
+    """Whether an arm is the candidate's."""
+    return dict(zip(query.arms, (False, True), strict=True))
 
 
 def _sum_users(
@@ -195,7 +201,7 @@ def _answer(
     sums: Mapping[Group, Moments],
     quality: Quality,
 ) -> Evidence:
-    arms = dict(zip(query.arms, (False, True), strict=True))
+    arms = _arms(query)
 
     def of(candidate: bool, day: int | None = None, *, triggered: bool = False) -> Moments:
         total = Moments.empty(columns)

@@ -16,11 +16,11 @@ OURS = 'uid = $uid AND arm IN ($stable, $candidate) AND "time" <= $as_of'
 
 FIRSTS = """
 CREATE TEMP TABLE firsts AS
-SELECT "user", min(arm) AS arm, min(arm) <> max(arm) AS switched, min("time") AS first,
-       -min({{'at': "time", 'less': -captioned}}).less > 0 AS triggered
+SELECT "user", bool_or(arm = $candidate) AS candidate, bool_or(arm = $candidate) AND bool_or(arm = $stable) AS switched,
+       min("time") AS first, coalesce(min("time") FILTER (WHERE captioned > 0) = min("time"), false) AS triggered
 FROM {exposures} WHERE {ours} GROUP BY "user"
 """
-"""A row per user. Of exposures at the same time the one with most captions counts as the first."""
+"""A row per user. Triggered: an exposure with a caption is as early as any; of two at once either may be the first."""
 
 RANKINGS = """
 SELECT id, "time", "user", 'exposure' AS event, 1.0 AS "value", NULL::DOUBLE AS received FROM {exposures} WHERE {ours}
@@ -38,7 +38,7 @@ FROM {outcomes} o LEFT JOIN firsts f ON f."user" = o."user" GROUP BY f.rowid
 
 NUMBERS = """
 CREATE TEMP TABLE numbers AS
-SELECT f.arm = $candidate AS candidate, CAST(floor(f.first / 86400) AS INTEGER) AS "day", f.triggered, {columns},
+SELECT f.candidate, CAST(floor(f.first / 86400) AS INTEGER) AS "day", f.triggered, {columns},
        coalesce(s.late, 0) AS late
 FROM firsts f LEFT JOIN sums s ON s.person = f.rowid WHERE NOT f.switched AND f.first + $window <= $as_of
 """
