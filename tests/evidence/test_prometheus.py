@@ -62,8 +62,8 @@ def serve(metrics: ArmMetrics, experiment: str, arm: str, *, model: str = "ranke
     for outcome in ("ok", "fallback", "failed"):
         if outcome in rankings:
             metrics.requests.labels(*labels, outcome).inc(rankings[outcome])
-    if "degraded" in rankings:
-        metrics.degraded.labels(*labels).inc(rankings["degraded"])
+    if experiment != "stuck":
+        metrics.degraded.labels(*labels).inc(rankings.get("degraded", 0))
     slow = rankings.get("slow", 0)
     seconds = metrics.seconds.labels(*labels)
     for number in range(rankings.get("ok", 0)):
@@ -178,6 +178,12 @@ def test_an_arm_beyond_the_last_bucket_breaches_or_says_that_it_cannot_tell(site
     assert (short.value, short.breached) == (5.0, True)
     assert long.value is None
     assert "more than 1 % took longer than 5 s, the last bucket" in long.detail
+
+
+def test_a_counter_that_is_not_scraped_is_no_zero(site: Site) -> None:
+    (degraded,) = site.read("stuck", DEGRADED)
+    assert degraded.value is None
+    assert "no series sightline_arm_degraded_total" in degraded.detail
 
 
 def test_relative_limits_compare_with_stable(site: Site) -> None:

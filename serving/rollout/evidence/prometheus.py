@@ -99,8 +99,10 @@ def _part(api: PrometheusApi, kind: OperationalKind, subject: Subject) -> Part:
     total = sum(outcomes.values())
     if kind is OperationalKind.FAILURES:
         return Part(total - outcomes.get("ok", 0.0), total)
-    # A counter has no series before its first increment: rankings without any are rankings without degradation.
-    return Part(sum(api.by_label(subject.degraded(), "").values()), total)
+    degraded = api.by_label(subject.degraded(), "")
+    if total and not degraded:  # transformers export it from the beginning, at 0
+        raise NoData(f"{subject.arm} has rankings and no series sightline_arm_degraded_total; is it scraped?")
+    return Part(sum(degraded.values()), total)
 
 
 def _seconds(api: PrometheusApi, each: Operational, candidate: Subject, stable: Subject) -> tuple[float, str]:
