@@ -155,7 +155,7 @@ def _known(end: Endings, seen: Whole) -> tuple[Whole, Whole, Floats]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    undecided = 1 - row.promoted - row.sent_back
+    undecided = abs(1 - row.promoted - row.sent_back)
     days = f"{row.days:.1f} ({row.days_low:.1f} to {row.days_high:.1f})"
     return f"{row.promoted:.1%}", f"{row.sent_back:.1%}", f"{undecided:.1%}", days, f"{row.users:,.0f}"
 
