@@ -145,12 +145,17 @@ class Router:
         return [(ranking.marked(None, None, reason), self._clock() - start)]
 
     def _given(self, running: Running, place: Place, ranking: Ranking, took: float) -> Ranking:
-        """Count, record and mark the ranking that goes out."""
+        """Mark the ranking that goes out; what it counts for is done when the answer is on its way."""
         assignment = running.assignment
         if place.shadow is not None:
             self._shadow.offer(assignment.experiment, running.candidates[place.shadow], ranking)
         if not place.enrolled:
             return ranking
+        asyncio.get_running_loop().call_soon(self._account, running, place, ranking, took)
+        return ranking.marked(place.arm, assignment.experiment, ranking.fallback)
+
+    def _account(self, running: Running, place: Place, ranking: Ranking, took: float) -> None:
+        """Count and record the ranking of an enrolled user."""
         counters = running.counters[place.arm]
         counters.requests[OK if ranking.fallback is None else FALLBACK].inc()
         counters.seconds.observe(took)
@@ -158,8 +163,7 @@ class Router:
             counters.degraded.inc()
         if self._exposures is not None:
             served = place.arm if ranking.fallback is None else STABLE
-            self._exposures.write(self.model, assignment, ranking, arm=place.arm, served=served, took=took)
-        return ranking.marked(place.arm, assignment.experiment, ranking.fallback)
+            self._exposures.write(self.model, running.assignment, ranking, arm=place.arm, served=served, took=took)
 
     def _lost(self, running: Running, place: Place, reason: str, took: float) -> None:
         """Nobody answered."""

@@ -19,7 +19,7 @@ from models.triton.repository import place_model
 from serving.ranker.command import TritonCommand
 from serving.stack.triton_server import free_port, is_ready, load_model
 
-TIMEOUT, CANDIDATE_TIMEOUT, PAUSE = 1.5, 0.4, 1.0
+TIMEOUT, CANDIDATE_TIMEOUT, PAUSE = 2.4, 0.8, 1.0
 ITEMS = [str(i) for i in range(1, 13)]
 USERS = [f"user {i}" for i in range(64)]
 
@@ -294,6 +294,9 @@ def test_a_hanging_shadow_delays_nobody_and_what_is_too_much_is_dropped(
     whole: World, until: Callable[..., None]
 ) -> None:
     whole.publish(until, share=0, shadow=10_000)
+    whole.ask_all(USERS[:16])
+    until(lambda: whole.counted("shadow_overlap_count") >= 2)
+    time.sleep(0.2)  # until the shadows of that call are over
     dropped = whole.counted("shadow_total", outcome="dropped")
     failed = whole.counted("shadow_total", outcome="failed")
     with whole.hanging():

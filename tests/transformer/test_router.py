@@ -129,7 +129,9 @@ class World:
 
     async def rank(self, *users: str, timeout: float | None = None, arm: str | None = None) -> list[Ranking]:
         requests = [RankRequest(user, ("a", "b", "c")) for user in users]
-        return await self.router.rank(requests, timeout, arm)
+        found = await self.router.rank(requests, timeout, arm)
+        await asyncio.sleep(0)  # when the answer is on its way it is counted and recorded
+        return found
 
     def counts(self) -> dict[tuple[str, ...], float]:
         """Of arms, without zeros: (metric, arm, outcome or reason)."""
@@ -210,6 +212,15 @@ async def test_a_fallback_is_the_arms_failure_and_its_exposure_says_who_served(w
     assert exposure.user == pseudonym(KEY, user)
     assert (exposure.items, exposure.scores) == (("c", "b"), pytest.approx((0.9, 0.5)))
     assert (exposure.candidates, exposure.captioned, exposure.degraded) == (3, 3, ("item_store_unavailable",))
+
+
+async def test_a_ranking_is_recorded_when_its_answer_is_on_its_way(world: World) -> None:
+    world.begin()
+    await world.router.rank([RankRequest(world.users(STABLE)[0], ("a",))], None, None)
+    assert (world.recorded, world.counts()) == ([], {})
+    await asyncio.sleep(0)
+    assert len(world.recorded) == 1
+    assert ("arm_requests_total", STABLE, "ok") in world.counts()
 
 
 async def test_when_nobody_answers_the_arm_has_failed_and_nothing_is_recorded(world: World) -> None:
