@@ -298,6 +298,19 @@ def test_a_spec_that_cannot_be_read_is_told_and_changes_nothing(driver: Any, bun
     driver.run(lambda: not found(driver))
 
 
+def test_a_deleted_experiment_whose_status_was_wiped_leaves_no_users_behind(
+    driver: Any, bundle: Any, outside: Any
+) -> None:
+    create(driver, bundle, outside)
+    driver.run(lambda: phase(driver) == "Running")
+    store = driver.api.store
+    store.update("experiments", shop.NAMESPACE, {**found(driver), "status": {}}, "status")
+    store.delete("experiments", shop.NAMESPACE, "captions")
+    driver.run(lambda: not found(driver))
+    assert shop.book(store) == []
+    assert store.find("deployments", shop.NAMESPACE, "sightline-ranker-captions") is None
+
+
 def test_the_operator_used_every_rule_of_its_role_and_no_other(driver: Any, bundle: Any, outside: Any) -> None:
     """Together with secrets, leases and watches, which other tests use."""
     create(driver, bundle, outside)

@@ -108,8 +108,8 @@ class Turns:
         """Clean up behind a resource that is being deleted."""
         if not record.held:
             return None
-        if record.found.get("status", {}).get("state") is not None:
-            resource = read(record.found)
+        resource = self._readable(record)
+        if resource is not None:
             world = self._worlds.of(resource)
             if not finish(resource.name, resource.uid, resource.spec, resource.state, world):
                 return min(_LEAVING_SECONDS, self._longest_wait)
@@ -117,3 +117,12 @@ class Turns:
         self._failures.pop(key, None)
         self._watcher.gone(key.name)
         return None
+
+    def _readable(self, record: Record) -> Resource | None:
+        """The resource; None for one that could never be read, so that nothing was made for it. Raises ResourceError."""
+        try:
+            return read(record.found)
+        except ResourceError:
+            if (record.found.get("status") or {}).get("state") is not None:
+                raise
+            return None
