@@ -119,7 +119,7 @@ class Turns:
         return None
 
     def _readable(self, record: Record) -> Resource | None:
-        """The resource; None for one that could never be read, so that nothing was made for it. Raises ResourceError."""
+        """The resource; None for one that could never be read: nothing was made for it. Raises ResourceError."""
         try:
             return read(record.found)
         except ResourceError:
