@@ -14,7 +14,7 @@ from serving.rollout.experiment.durations import length
 from serving.rollout.experiment.evidence import Reading
 from serving.rollout.experiment.spec import ExperimentSpec, Operational, OperationalKind
 
-LEAST_RANKINGS = 20
+LEAST_RANKINGS = 10
 """Fewer say nothing."""
 
 

@@ -70,8 +70,8 @@ class Telling:
 
     @property
     def as_it_must(self) -> bool:
-        """Whether it ended in the phase that the story must end in."""
-        return self.state.phase is self.story.ends
+        """Whether it ended as the story must, and for a right reason."""
+        return self.state.phase is self.story.ends and self.state.reason in self.story.reasons
 
 
 def tell(

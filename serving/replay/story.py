@@ -26,60 +26,78 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One experiment. `ends` are the phases that it may end in, `reason` what the controller says then."""
+    """One experiment. `ends` is the phase that it must end in, `reasons` what the controller may give for it."""
 
     name: str
     title: str
     stable: Model
     candidate: Model
+    truth: str
     ends: Phase
+    reasons: tuple[str, ...]
     fault: Fault = Fault.NONE
     fault_day: float = 0.0
-    truth: str = ""
 
 
 STORIES = (
-    Story("a-a", "A/A: the same ranker twice", "captions", "captions", Phase.INCONCLUSIVE, truth="no difference"),
     Story(
-        "win",
-        "A true win: captions for items that no ranker has seen",
-        "ids",
-        "captions",
-        Phase.PROMOTED,
+        name="a-a",
+        title="A/A: the same ranker twice",
+        stable="captions",
+        candidate="captions",
+        truth="no difference",
+        ends=Phase.INCONCLUSIVE,
+        reasons=("NoVerdict",),
+    ),
+    Story(
+        name="win",
+        title="A true win: captions for items that no ranker has seen",
+        stable="ids",
+        candidate="captions",
         truth="the candidate is better",
+        ends=Phase.PROMOTED,
+        reasons=("Promoted",),
     ),
     Story(
-        "harm", "A true harm: the captions are taken away", "captions", "ids", Phase.ROLLED_BACK, truth="it is worse"
+        name="harm",
+        title="A true harm: the captions are taken away",
+        stable="captions",
+        candidate="ids",
+        truth="it is worse",
+        ends=Phase.ROLLED_BACK,
+        reasons=("Harm",),
     ),
     Story(
-        "guardrail",
-        "A better ranker that becomes too slow",
-        "ids",
-        "captions",
-        Phase.ROLLED_BACK,
-        Fault.SLOW,
-        2.5,
-        "better, and late",
+        name="guardrail",
+        title="A better ranker that becomes too slow",
+        stable="ids",
+        candidate="captions",
+        truth="better, and late",
+        ends=Phase.ROLLED_BACK,
+        reasons=("GuardrailBreached",),
+        fault=Fault.SLOW,
+        fault_day=2.5,
     ),
     Story(
-        "broken",
-        "A candidate whose Triton dies",
-        "ids",
-        "captions",
-        Phase.ROLLED_BACK,
-        Fault.DEAD,
-        2.5,
-        "better, until it is gone",
+        name="broken",
+        title="A candidate whose Triton dies",
+        stable="ids",
+        candidate="captions",
+        truth="better, until it is gone",
+        ends=Phase.ROLLED_BACK,
+        reasons=("GuardrailBreached", "CandidateLost"),
+        fault=Fault.DEAD,
+        fault_day=2.5,
     ),
     Story(
-        "faulty-logger",
-        "A logger that loses exposures of one arm",
-        "ids",
-        "captions",
-        Phase.ROLLED_BACK,
-        Fault.DEAF_LOGGER,
-        0.0,
-        "better, and not measurable",
+        name="faulty-logger",
+        title="A logger that loses exposures of one arm",
+        stable="ids",
+        candidate="captions",
+        truth="better, and not measurable",
+        ends=Phase.ROLLED_BACK,
+        reasons=("SampleRatioMismatch",),
+        fault=Fault.DEAF_LOGGER,
     ),
 )
 

@@ -34,6 +34,7 @@ def tables() -> Tables:
 def test_a_story_ends_as_it_must(told: Story, seed: int, tables: Tables) -> None:
     telling = rehearse(told, seed, tables, users=2500)
     assert (telling.state.phase, telling.unanswered) == (told.ends, 0)
+    assert telling.state.reason in told.reasons
 
 
 def test_a_story_is_the_same_when_it_is_told_again(tables: Tables) -> None:

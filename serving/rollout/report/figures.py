@@ -75,7 +75,7 @@ def _sizes(report: Report) -> Plot | None:
         return None
     figure, axes = _canvas()
     at = [each.at for each in points]
-    wide = [3.29 * 0.5 / (each.exposed_stable + each.exposed_candidate) ** 0.5 for each in points]
+    wide = [min(3.29 * 0.5 / (each.exposed_stable + each.exposed_candidate) ** 0.5, 0.5) for each in points]
     axes.fill_between(at, [0.5 - w for w in wide], [0.5 + w for w in wide], color=SOFT, alpha=0.15, linewidth=0)
     axes.plot(at, [each.candidate_part for each in points], color=ACCENT, linewidth=2, **_marks(points))
     _dates(axes)
