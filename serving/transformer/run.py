@@ -23,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     """Serve until a signal; return the exit code: 0 after a signal, 1 if it cannot start, 2 for wrong settings."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # it writes two lines per probe
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # and that one per batch of exposures
     try:
         settings = read_settings(argv, os.environ)
     except SettingsError as error:

@@ -22,14 +22,6 @@ import kube_api
 from kube_store import Store
 
 NAMESPACE = "sightline"
-# kopf begins to watch once discovery has shown it that there are namespaces; every API server says so.
-NAMESPACES = {
-    "name": "namespaces",
-    "singularName": "namespace",
-    "kind": "Namespace",
-    "namespaced": False,
-    "verbs": ["get"],
-}
 PLURALS = {"Deployment": "deployments", "Service": "services", "ConfigMap": "configmaps"}
 
 
@@ -117,7 +109,6 @@ def cluster(machine: Machine) -> Iterator[Cluster]:
         if each["kind"] in PLURALS:
             store.create(PLURALS[each["kind"]], NAMESPACE, each)
     api = kube_api.KubeApi(store, allowed(machine.object("Role", "sightline-controller")))
-    kube_api.DISCOVERY["/api/v1"] = {"resources": [NAMESPACES]}
     kubeconfig = machine.folder / "kubeconfig"
     with kube_api.served(api), ExitStack() as opened:
         user = {"cluster": "c", "user": "controller", "namespace": NAMESPACE}

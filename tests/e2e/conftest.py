@@ -21,7 +21,7 @@ from charts.tooling.programs import helm, kubectl
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "sightline"
-ROLES = ("captioner", "transformer", "ranker", "trainer", "items")
+ROLES = ("captioner", "transformer", "ranker", "trainer", "rollout", "items")
 DEMO = ("u0001", ("i0001", "i0002", "i0003"))
 """A user and items of the demo's catalogue."""
 SLOW = "20m"

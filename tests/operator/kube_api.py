@@ -106,10 +106,18 @@ def parsed(method: str, path: str, body: Any) -> Request:
     return Request(verb, group, plural, namespace, name, subresource, query, body)
 
 
+# kopf begins to watch once discovery has shown it that there are namespaces; every API server says so.
+NAMESPACES: Object = {
+    "name": "namespaces",
+    "singularName": "namespace",
+    "kind": "Namespace",
+    "namespaced": False,
+    "verbs": ["get"],
+}
 DISCOVERY: dict[str, Object] = {
     "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.0"},
     "/api": {"versions": ["v1"]},
-    "/api/v1": {"resources": []},
+    "/api/v1": {"resources": [NAMESPACES]},
     "/apis": {
         "groups": [
             {

@@ -72,7 +72,8 @@ def _replacing(turn: Turn) -> Turn:
         return turn.stop(
             Phase.PROMOTED,
             "Promoted",
-            f"{target} serves the candidate's bundle {turn.spec.candidate.bundle} now, to all users.",
+            f"{target} serves the candidate's bundle {turn.spec.candidate.bundle} now, to all users. "
+            "Give helm or Git the same values, or the next upgrade brings the old one back.",
             warning=False,
         )
     if not state.refusal:
