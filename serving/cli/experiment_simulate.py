@@ -20,7 +20,7 @@ def simulate(
         list[str] | None, typer.Option("--story", help="Only this story, repeatable; all six if left out.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=0, help="Crowds that each story is also told with, by score table.")] = 20,
-    users: Annotated[int, typer.Option(min=500, help="Users of a story told with real servers.")] = 1000,
+    users: Annotated[int, typer.Option(min=500, help="Users of a story told with real servers.")] = 1500,
     workers: Annotated[int, typer.Option(min=1, help="Processes for the score tables.")] = 2,
 ) -> None:
     """Replay six experiments whose truth is known, with real servers and the controller's code; write their reports."""

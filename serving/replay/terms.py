@@ -14,9 +14,9 @@ DAYS = 14
 """maximumTime: counted from the first users of the candidate."""
 VISIT_DAYS = DAYS + 3
 """Users come until then: shadow and start take time too."""
-STEP_HOURS = 6
+LOOK_HOURS = 12
 MODEL = "ranker"
-WINDOW = "12h"
+WINDOW = "24h"
 FAILURES_LIMIT = 0.05
 P99_LIMIT = 1.0
 """Seconds. Servers that share two busy cores answer in hundredths, and now and then in tenths of a second."""
@@ -53,7 +53,7 @@ def terms(bundle: str, planned_users: int) -> ExperimentSpec:
             "maximumTime": f"{DAYS}d",
             "attributionWindow": "1d",
             "before": f"{BEFORE_DAYS}d",
-            "lookInterval": f"{STEP_HOURS}h",
+            "lookInterval": f"{LOOK_HOURS}h",
             "noDataLimit": "2d",
         },
         "evidence": {"collector": "http://127.0.0.1:8090", "prometheus": "http://127.0.0.1:9090"},
