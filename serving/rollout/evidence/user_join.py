@@ -135,7 +135,9 @@ def _sum_users(
     if any(column.event == EXPOSURE for column in wanted):
         parts.append(f"({user_sql.RANKINGS.format(exposures=rankings.sql, ours='true')})")
     united = " UNION ALL ".join(f'SELECT id, "time", "user", event, "value", received FROM {part}' for part in parts)
-    database.run(user_sql.sums(query, f"({united})", whole=whole), values, WHAT)
+    database.run(user_sql.MATCHED.format(outcomes=f"({united})"), values, "outcomes")
+    database.run(user_sql.sums(query, whole=whole), values, WHAT)
+    database.run("DROP TABLE matched", {}, WHAT)
     return repeated
 
 

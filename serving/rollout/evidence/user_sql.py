@@ -27,12 +27,22 @@ SELECT id, "time", "user", 'exposure' AS event, 1.0 AS "value", NULL::DOUBLE AS 
 """
 """Exposures as events, for columns that count rankings."""
 
+MATCHED = """
+CREATE TEMP TABLE matched AS
+SELECT f.rowid AS person, o.event, o."value", o."time" >= f.first AS inside,
+       o."time" >= f.first AND o.received > f.first + $window AS late,
+       o.event <> 'exposure' AND o."time" >= $began AND o."time" <= $as_of AS recent
+FROM {outcomes} o LEFT JOIN firsts f ON f."user" = o."user"
+WHERE f."user" IS NULL OR (o."time" >= f.first - $before AND o."time" < f.first + $window)
+"""
+"""A row per outcome that counts, and per outcome of a user without exposure. A statement of its own, as are the sums:
+each has the memory to itself, and goes on on the disk beyond it.
+"""
+
 SUMS = """
 CREATE TEMP TABLE sums AS
-SELECT f.rowid AS person, {columns},
-       count(*) FILTER (WHERE {within} AND o.received > f.first + $window) AS late,
-       count(*) FILTER (WHERE o.event <> 'exposure' AND o."time" >= $began AND o."time" <= $as_of) AS outcomes
-FROM {outcomes} o LEFT JOIN firsts f ON f."user" = o."user" GROUP BY f.rowid
+SELECT m.person, {columns}, count(*) FILTER (WHERE m.late) AS late, count(*) FILTER (WHERE m.recent) AS outcomes
+FROM matched m GROUP BY m.person
 """
 """A row per user with outcomes, and one without `person`: the outcomes of users without exposure."""
 
@@ -44,20 +54,17 @@ FROM firsts f LEFT JOIN sums s ON s.person = f.rowid WHERE NOT f.switched AND f.
 """
 """A row per user whose window has closed: final numbers."""
 
-_WITHIN = 'o."time" >= f.first AND o."time" < f.first + $window'
-_BEFORE = 'o."time" < f.first AND o."time" >= f.first - $before'
-
 
 def events(columns: Sequence[Column]) -> list[str]:
     """Names of the outcomes that are needed, in order."""
     return sorted({column.event for column in columns} - {EXPOSURE})
 
 
-def sums(query: EvidenceQuery, outcomes: str, *, whole: bool) -> str:
+def sums(query: EvidenceQuery, *, whole: bool) -> str:
     """SUMS for a query. `whole`: all values are whole numbers, which may be added in any order."""
-    made = [_column(column, _WITHIN, column.name, whole) for column in query.columns]
-    made += [_column(column, _BEFORE, column.before, whole) for column in query.before]
-    return SUMS.format(columns=",\n       ".join(made), within=_WITHIN, outcomes=outcomes)
+    made = [_column(column, "m.inside", column.name, whole) for column in query.columns]
+    made += [_column(column, "NOT m.inside", column.before, whole) for column in query.before]
+    return SUMS.format(columns=",\n       ".join(made))
 
 
 def numbers(names: Sequence[str]) -> str:
@@ -68,21 +75,21 @@ def numbers(names: Sequence[str]) -> str:
 def per_user(column: Column, relation: str, *, whole: bool) -> str:
     """The column's numbers of users who have its event at all, over a relation of events."""
     return (
-        f"SELECT {_column(column, 'true', 'number', whole)} FROM {relation} o "
-        f"WHERE o.event = '{column.event}' GROUP BY o.\"user\""
+        f"SELECT {_column(column, 'true', 'number', whole)} FROM {relation} m "
+        f"WHERE m.event = '{column.event}' GROUP BY m.\"user\""
     )
 
 
 def _column(column: Column, condition: str, name: str, whole: bool) -> str:
     # An event's name is letters, digits and underscores (spec.EventName): it needs no quoting.
-    chosen = f"FILTER (WHERE o.event = '{column.event}' AND {condition})"
+    chosen = f"FILTER (WHERE m.event = '{column.event}' AND {condition})"
     match column.aggregate:
         case Aggregate.COUNT:
             number = f"count(*) {chosen}"
         case Aggregate.ANY:
             number = f"count(*) {chosen} > 0"
         case Aggregate.SUM if whole:
-            number = f'sum(o."value") {chosen}'
+            number = f'sum(m."value") {chosen}'
         case Aggregate.SUM:
-            number = f'exact_sum(list(o."value") {chosen})'
+            number = f'exact_sum(list(m."value") {chosen})'
     return f"CAST({number} AS DOUBLE) AS {name}"
