@@ -30,6 +30,7 @@ _SPEC.loader.exec_module(_FIXTURES)
 
 tokenizer_json, tokenizer, contract = _FIXTURES.tokenizer_json, _FIXTURES.tokenizer, _FIXTURES.contract
 with_captions, ids_only, rows = _FIXTURES.with_captions, _FIXTURES.ids_only, _FIXTURES.rows
+narrow = _FIXTURES.narrow
 repository, triton, transformer, stack = (
     _FIXTURES.repository,
     _FIXTURES.triton,
