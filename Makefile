@@ -10,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiment-demo up down test check format images base-image bench captioner lock chart kind-up e2e clean
+.PHONY: help setup demo experiment-demo up down test check format images base-image bench experiment-bench captioner lock chart kind-up e2e clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -60,6 +60,11 @@ base-image: ## make the images' base from Debian's packages, for machines withou
 
 bench: $(READY) ## measure speed and memory beside what each is compared to
 	$(BIN)/sightline bench
+
+experiment-bench: $(READY) ## ways to decide on a rollout side by side, what the statistics promise, sums of 100 million users
+	$(BIN)/python -m serving.rollout.bench.rules
+	$(BIN)/python -m serving.rollout.bench.simulate --runs 1000
+	$(BIN)/python -m serving.rollout.bench.evidence --users 100000000
 
 captioner: $(READY) ## train the tiny captioner again from rendered scenes
 	$(BIN)/python -m training.captioner.run
