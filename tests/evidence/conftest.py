@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes an exporter of the test, every 100 ms; both on free loopback ports."""
+"""A real Prometheus that scrapes an exporter of the test, every 200 ms; both on free loopback ports."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def running_prometheus(folder: Path, target: str) -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     scrape = {"job_name": "transformer", "static_configs": [{"targets": [target.removeprefix("http://")]}]}
-    settings = {"global": {"scrape_interval": "100ms", "scrape_timeout": "100ms"}, "scrape_configs": [scrape]}
+    settings = {"global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"}, "scrape_configs": [scrape]}
     (folder / "prometheus.yml").write_text(json.dumps(settings))  # JSON is YAML
     options = (
         f"--config.file={folder / 'prometheus.yml'}",

@@ -106,7 +106,7 @@ def site(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
         until(lambda: _scrapes(made) >= 3)
         grow(metrics, 1)
         before = _scrapes(made)
-        until(lambda: _scrapes(made) >= before + 3)
+        until(lambda: _scrapes(made) >= before + 5)
         yield made
 
 
@@ -119,7 +119,7 @@ def until(happened: Callable[[], bool], seconds: float = 20.0) -> None:
 
 def _scrapes(site: Site) -> float:
     try:
-        return site.number("count_over_time(up[1h])")
+        return site.number("sum_over_time(up[1h])")
     except IndexError:
         return 0.0
 
