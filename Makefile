@@ -61,10 +61,11 @@ base-image: ## make the images' base from Debian's packages, for machines withou
 bench: $(READY) ## measure speed and memory beside what each is compared to
 	$(BIN)/sightline bench
 
-experiment-bench: $(READY) ## ways to decide on a rollout side by side, what the statistics promise, sums of 100 million users
+experiment-bench: $(READY) ## ways to decide on a rollout side by side, what the statistics promise, sums of many users
 	$(BIN)/python -m serving.rollout.bench.rules
 	$(BIN)/python -m serving.rollout.bench.simulate --runs 1000
-	$(BIN)/python -m serving.rollout.bench.evidence --users 100000000
+	$(BIN)/python -m serving.rollout.bench.analysis
+	$(BIN)/python -m serving.rollout.bench.evidence
 
 captioner: $(READY) ## train the tiny captioner again from rendered scenes
 	$(BIN)/python -m training.captioner.run
