@@ -1,10 +1,12 @@
 """The interval of a relative effect is Fieller's: its test, its ends, its limits."""
 
 from math import inf, sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from serving.rollout import statistics
 from serving.rollout.statistics.effect import ArmValue, Effect, Metric, Ratio, compare, effect
 from serving.rollout.statistics.moments import Moments
 
@@ -73,3 +75,9 @@ def test_the_delta_methods_interval_misses_heavy_tails_and_this_one_does_not() -
     error = sqrt(0.05 * 0.95 / 500)
     assert by_fieller <= 0.05 + 3 * error
     assert by_delta > 0.15
+
+
+def test_the_readmes_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = Path(statistics.__file__).with_name("README.md").read_text()
+    exec(readme.split("```python\n")[1].split("```")[0], {})
+    assert "Interval(low=0." in capsys.readouterr().out

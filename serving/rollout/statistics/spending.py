@@ -146,7 +146,11 @@ class _Walk:
 def _check(shares: Sequence[float], alpha: float) -> None:
     if not 0 < alpha < 1:
         raise SpendingError(f"alpha is {alpha}; expected a number between 0 and 1")
-    if not shares or any(b <= a for a, b in zip([0.0, *shares], shares, strict=False)) or max(shares[:-1], default=0.0) >= 1:
+    if (
+        not shares
+        or any(b <= a for a, b in zip([0.0, *shares], shares, strict=False))
+        or max(shares[:-1], default=0.0) >= 1
+    ):
         raise SpendingError(
             f"looks are at shares {list(shares)}; expected increasing shares above 0, below 1 before the last"
         )
