@@ -14,9 +14,11 @@ from serving.replay.catalogue import Catalogue, catalogue
 from serving.replay.population import Taste, draw_taste
 from serving.replay.scores import Float32s, score_table
 from serving.replay.story import Model
-from training.demo.build import build
+from training.demo.build import Size, build
 from training.revision import git_revision
 
+DEMO = Size()
+"""The demo's own size."""
 _TASTE_SEED = 72
 _BUNDLES: Mapping[Model, str] = {"captions": "ranker", "ids": "ranker-ids"}
 
@@ -31,12 +33,12 @@ class Material:
     tables: Mapping[Model, Float32s]
 
 
-def material(folder: Path, say: Callable[[str], None]) -> Material:
-    """The material in `folder`, made if it is not there: a minute of training, on made-up data."""
+def material(folder: Path, say: Callable[[str], None], size: Size = DEMO) -> Material:
+    """The material in `folder`, made if it is not there: a minute of training, on made-up data of that size."""
     demo = folder / "demo"
     if not demo.exists():
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        build(demo, created=created, git_revision=git_revision(), say=say)
+        build(demo, created=created, git_revision=git_revision(), size=size, say=say)
     bundles = {model: read_bundle(demo / "bundles" / name) for model, name in _BUNDLES.items()}
     items = catalogue(folder / "catalogue.json", say)
     tables = {model: np.asarray(score_table(bundle, items)) for model, bundle in bundles.items()}
