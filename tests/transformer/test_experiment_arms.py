@@ -176,13 +176,16 @@ def test_every_ranking_of_an_enrolled_user_is_exposed_once_under_a_pseudonym(
     world: World, until: Callable[..., None], ids_only: Any, with_captions: Any
 ) -> None:
     assignment = world.publish(until, share=2500)
-    before = {exposure.id for exposure in world.exposures()}
     counted = {arm: world.counted("arm_requests_total", arm, outcome="ok") for arm in (STABLE, "candidate")}
     predictions = {prediction["user_id"]: prediction for prediction in ask(world.transformer, *USERS)}
     ask(world.transformer, *USERS[:16], headers=BY_NAME)
     enrolled = {pseudonym(KEY.encode(), user): user for user in USERS if assignment.place(user).enrolled}
-    until(lambda: len(world.exposures()) - len(before) >= len(enrolled))
-    new = [exposure for exposure in world.exposures() if exposure.id not in before]
+
+    def recorded() -> list[Exposure]:  # those of earlier tests may still be on their way
+        return [exposure for exposure in world.exposures() if exposure.revision == assignment.revision]
+
+    until(lambda: len(recorded()) >= len(enrolled))
+    new = recorded()
     assert sorted(exposure.user for exposure in new) == sorted(enrolled)
     bundles = {"candidate": ids_only, STABLE: with_captions.bundle}
     for exposure in new:
