@@ -123,6 +123,7 @@ def test_down_leaves_no_process_even_when_the_supervisor_was_killed(running: Run
     assert not control.down(layout)
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_demo_leaves_no_process_and_no_half_written_file(
     small: Small, tmp_path: Path, sent: signal.Signals
@@ -137,7 +138,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_half_written_file(
     state = read_state(layout.run)
     assert state is not None
     demo.send_signal(sent)
-    assert demo.wait(60) == 128 + sent
+    assert demo.wait(100) == 128 + sent  # the servers' own times to stop add up to 80 s
     assert marked(state.token) == []
     assert read_state(layout.run) is None
     assert not list(tmp_path.rglob(".*.json.*"))
