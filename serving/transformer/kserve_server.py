@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from serving.listening import bound
 from serving.transformer.kserve_grpc import RankServicer, grpc_server
 from serving.transformer.kserve_model import RankerModel
 from serving.transformer.rest import RestFront
@@ -67,7 +67,8 @@ async def serve(service: Service, models: Sequence[RankerModel], listening: List
     for model in models:
         repository.update(model)
     dataplane, extension = RankDataPlane(repository), ModelRepositoryExtension(repository)
-    with _bound(listening.host, listening.http_port) as listener:
+    with bound(listening.host, listening.http_port, "--http_port") as listener:
+        listener.set_inheritable(True)
         servicer = RankServicer(service, dataplane, extension, listening.arm_header)
         over_grpc = grpc_server(servicer, listening.host, listening.grpc_port, listening.max_message_bytes)
         over_rest = _Uvicorn(_uvicorn_config(service, dataplane, extension, listening))
@@ -114,17 +115,3 @@ async def _until_asked_to_stop(rest: asyncio.Task[None]) -> None:
     waiting = asyncio.create_task(asked.wait())
     await asyncio.wait({waiting, rest}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as cause:
-        listener.close()
-        message = f"cannot listen on {host}:{port}: {cause.strerror}; free the port or choose another --http_port"
-        raise OSError(message) from cause
-    listener.set_inheritable(True)
-    return listener

@@ -63,11 +63,6 @@ class Relay:
                     raise StackError(f"{len(self._held)} of {count} exposures arrived within {within:.0f} s")
             return [self._held.popleft() for _ in range(count)]
 
-    def left(self) -> int:
-        """Exposures that nobody asked for."""
-        with self._arrived:
-            return len(self._held)
-
     def _hold(self, events: list[Event]) -> None:
         with self._arrived:
             self._held.extend(events)

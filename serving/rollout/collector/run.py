@@ -19,6 +19,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from serving.listening import bound
 from serving.rollout.collector.app import asgi
 from serving.rollout.collector.asking import Asking
 from serving.rollout.collector.events import EventReader
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     try:
         settings.database.mkdir(parents=True, exist_ok=True)
-        with held(settings.database), _bound(settings.host, settings.port) as listener:
+        with held(settings.database), bound(settings.host, settings.port, "--port") as listener:
             asyncio.run(_serve(settings, key, token, listener))
     except (DatabaseError, LockedError, OSError) as error:
         log.error("the collector cannot start: %s", error)
@@ -113,19 +114,6 @@ def _config(app: Starlette, grace_seconds: float) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(grace_seconds)),
     )
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as cause:
-        listener.close()
-        message = f"cannot listen on {host}:{port}: {cause.strerror}; free the port or choose another --port"
-        raise OSError(message) from cause
-    return listener
 
 
 if __name__ == "__main__":
