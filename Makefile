@@ -10,17 +10,14 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiment-demo up down test check format images base-image bench experiment-bench captioner lock chart kind-up e2e clean
+.PHONY: help setup demo experiment-demo up down test check format images base-image bench experiment-bench captioner lock audit audit-lock sbom pin-images chart kind-up e2e clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Sightline needs Python 3.11: set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m charts.tooling.programs > /dev/null
+	@$(PYTHON) -m serving.stack.install $(VENV)
 	@touch $@
 
 setup: $(READY) ## build .venv from the lock
@@ -64,19 +61,35 @@ bench: $(READY) ## measure speed and memory beside what each is compared to
 experiment-bench: $(READY) ## ways to decide on a rollout side by side, what the statistics promise, sums of many users
 	$(BIN)/python -m serving.rollout.bench.rules
 	$(BIN)/python -m serving.rollout.bench.simulate --runs 1000
+	$(BIN)/python -m serving.rollout.bench.guardrails --runs 100
 	$(BIN)/python -m serving.rollout.bench.analysis
 	$(BIN)/python -m serving.rollout.bench.evidence
 
 captioner: $(READY) ## train the tiny captioner again from rendered scenes
 	$(BIN)/python -m training.captioner.run
 
-lock: ## pin every dependency again (torch keeps its public version)
+lock: ## pin every dependency again, each with its files' digests (torch by its line in pyproject.toml)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock.new pyproject.toml
-	sed -i -e 's/+cpu$$//' -e '/^sightline @/d' requirements.lock.new
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --extra dev --no-emit-package torch \
+	  --no-header --no-annotate --output-file requirements.lock.new pyproject.toml
 	mv requirements.lock.new requirements.lock
+
+audit: $(READY) ## security rules on the code, known vulnerabilities of the lock, checkov on the Dockerfile and the rendered profiles
+	$(BIN)/python -m charts.tooling.audit
+
+sbom: $(READY) ## bills of materials (CycloneDX) of each image and of everything, and all licences: dist/sbom (ROOTFS=folder of an image)
+	$(BIN)/python -m serving.images.sbom --out dist/sbom $(if $(ROOTFS),--rootfs "$(ROOTFS)")
+
+pin-images: $(READY) ## ask registries for digests: of the Dockerfile's bases, or make pin-images VALUES="site.yaml" OUT=digests.yaml
+	$(BIN)/python -m charts.tooling.pin_images $(if $(VALUES),--values $(VALUES) --out "$(or $(OUT),digests.yaml)")
+
+audit-lock: ## pin the auditing programs again, apart from the project's own packages
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --output-file charts/tooling/audit/requirements.lock.new charts/tooling/audit/requirements.in
+	mv charts/tooling/audit/requirements.lock.new charts/tooling/audit/requirements.lock
 
 chart: $(READY) ## write the chart's schema, README, manifests/ and snapshots from its values
 	$(BIN)/python -m charts.tooling.generate

@@ -5,6 +5,7 @@
     tokenizer.json   the caption tokenizer, when the contract has captions
     metrics.json     what was measured, with the captions' lift and its interval
     manifest.json    sha256 and size of every file above, and where it all came from
+    signature.json   who made it, where somebody signed it (see models.store.signature)
 
 Whoever reads a bundle reads all of it or none: a missing, extra or changed file is refused.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,13 +27,18 @@ from models.contract import Contract, ContractError
 from models.export.metadata import CONTRACT_DIGEST, OnnxMetadataError, read_metadata
 from models.files import new_folder
 
-MODEL, CONTRACT, TOKENIZER, METRICS, MANIFEST = (
+MODEL, CONTRACT, TOKENIZER, METRICS, MANIFEST, SIGNATURE = (
     "model.onnx",
     "contract.json",
     "tokenizer.json",
     "metrics.json",
     "manifest.json",
+    "signature.json",
 )
+
+
+UNFIT = "unfit"
+"""Key of metrics.json: why the ranker must not be served, null where nothing speaks against it."""
 
 
 class BundleError(ValueError):
@@ -43,6 +49,10 @@ def _aware(text: str) -> str:
     if datetime.fromisoformat(text).tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; expected ISO 8601 such as 2026-11-22T20:00:00+00:00")
     return text
+
+
+class UnfitError(BundleError):
+    """The ranker is far worse than what must be beaten; nothing was published or placed."""
 
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -97,6 +107,19 @@ class Bundle:
     def onnx_path(self) -> Path:
         return self.path / MODEL
 
+    def require_fit(self, force: bool = False, remedy: str = "give --force", *, place: str | None = None) -> None:
+        """Raise UnfitError if training found that the ranker must not be served, unless `force`.
+
+        Args:
+            remedy: what serves it nevertheless; the caller has an option --force if left out.
+            place: what the caller was given, where this is a copy of it.
+        """
+        reason = self.metrics.get(UNFIT)
+        if reason and not force:
+            raise UnfitError(
+                f"{place or self.path}: {reason}; look at the columns and the recipe and train again, or {remedy}"
+            )
+
 
 def write_bundle(
     out_dir: Path,
@@ -121,14 +144,14 @@ def write_bundle(
         **({} if tokenizer is None else {TOKENIZER: tokenizer}),
     }
     _check_parts(out_dir, contents, contract)
-    files = {name: FileEntry(sha256=_sha256(data), bytes=len(data)) for name, data in sorted(contents.items())}
+    files = {name: FileEntry(sha256=digest_of(data), bytes=len(data)) for name, data in sorted(contents.items())}
     manifest = Manifest(
         **provenance.model_dump(), contract_digest=contract.digest, contract_version=contract.version, files=files
     )
     contents[MANIFEST] = manifest.model_dump_json(indent=2).encode() + b"\n"
     _refuse_foreign(out_dir)
-    staged = out_dir.with_name(f".{out_dir.name}.new")
-    shutil.rmtree(staged, ignore_errors=True)  # what an interrupted earlier write left
+    settle(out_dir)
+    staged = _staged(out_dir)
     with new_folder(staged) as folder:
         for name, data in contents.items():
             (folder / name).write_bytes(data)
@@ -147,7 +170,10 @@ def read_bundle(path: Path) -> Bundle:
         manifest = Manifest.model_validate_json(manifest_bytes)
     except ValidationError as error:
         raise BundleError(f"{path / MANIFEST} is not a manifest of format 1: {error}") from error
-    _check_names(path, manifest)
+    check_names(f"{path / MANIFEST}", manifest.files)
+    extra = {each.name for each in path.iterdir()} - set(manifest.files) - {MANIFEST, SIGNATURE}
+    if extra:
+        raise BundleError(f"{path} holds {sorted(extra)}, which {MANIFEST} does not list; remove them or export again")
     contents = {name: _read_checked(path, name, entry) for name, entry in manifest.files.items()}
     try:
         contract = Contract.from_json(contents[CONTRACT])
@@ -159,7 +185,41 @@ def read_bundle(path: Path) -> Bundle:
         )
     _check_parts(path, contents, contract)
     metrics = json.loads(contents[METRICS])
-    return Bundle(path, _sha256(manifest_bytes), contract, contents.get(TOKENIZER), metrics, manifest)
+    return Bundle(path, digest_of(manifest_bytes), contract, contents.get(TOKENIZER), metrics, manifest)
+
+
+def check_names(manifest: str, names: Iterable[str]) -> None:
+    """A bundle has the files of its format and no others; whoever copies one asks before the first byte.
+
+    Args:
+        manifest: where the names stand, for the message.
+
+    Raises:
+        BundleError: a name is missing, or is not one of the format's.
+    """
+    required = {MODEL, CONTRACT, METRICS}
+    if not required <= set(names) <= required | {TOKENIZER}:
+        raise BundleError(f"{manifest} lists {sorted(names)}; expected {sorted(required)} and perhaps {TOKENIZER}")
+
+
+def settle(out_dir: Path) -> None:
+    """Bring a write that was killed between its renames to its end, and remove what else it left."""
+    staged, old = _staged(out_dir), _old(out_dir)
+    if not out_dir.exists():
+        for whole in (staged, old):  # both are: a folder gets either name by one rename
+            if whole.exists():
+                whole.rename(out_dir)
+                break
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _staged(out_dir: Path) -> Path:
+    return out_dir.with_name(f".{out_dir.name}.new")
+
+
+def _old(out_dir: Path) -> Path:
+    return out_dir.with_name(f".{out_dir.name}.old")
 
 
 def _refuse_foreign(out_dir: Path) -> None:
@@ -172,23 +232,11 @@ def _refuse_foreign(out_dir: Path) -> None:
 
 def _swap(staged: Path, out_dir: Path) -> None:
     """Put the finished folder in place by renames; nobody ever sees half of one in it."""
-    old = out_dir.with_name(f".{out_dir.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = _old(out_dir)
     if out_dir.exists():
         out_dir.rename(old)
     staged.rename(out_dir)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _check_names(path: Path, manifest: Manifest) -> None:
-    required = {MODEL, CONTRACT, METRICS}
-    if not required <= set(manifest.files) <= required | {TOKENIZER}:
-        raise BundleError(
-            f"{path / MANIFEST} lists {sorted(manifest.files)}; expected {sorted(required)} and perhaps {TOKENIZER}"
-        )
-    extra = {each.name for each in path.iterdir()} - set(manifest.files) - {MANIFEST}
-    if extra:
-        raise BundleError(f"{path} holds {sorted(extra)}, which {MANIFEST} does not list; remove them or export again")
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -202,9 +250,9 @@ def _read(path: Path, name: str) -> bytes:
 
 def _read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
     data = _read(path, name)
-    if _sha256(data) != entry.sha256:
+    if digest_of(data) != entry.sha256:
         raise BundleError(
-            f"{path / name} has {_sha256(data)} ({len(data)} bytes), "
+            f"{path / name} has {digest_of(data)} ({len(data)} bytes), "
             f"{MANIFEST} expects {entry.sha256} ({entry.bytes} bytes); "
             "the file was changed or damaged: train or copy the bundle again"
         )
@@ -232,5 +280,6 @@ def _check_parts(path: Path, contents: Mapping[str, bytes], contract: Contract) 
         )
 
 
-def _sha256(data: bytes) -> str:
+def digest_of(data: bytes) -> str:
+    """The bytes' sha256 as bundles write it, `sha256:` before its hex digits."""
     return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -22,12 +22,41 @@ class ItemRowError(ItemStoreError):
     """A row given to `put_many` or `put_users` cannot be stored; nothing of the call was written."""
 
 
+class ItemStoreOriginError(ItemStoreError):
+    """The store holds the rows of another data set; the message names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The data set whose rows a store holds.
+
+    A data set that grows or is corrected stays the same one while its tables stay at their place.
+
+    Attributes:
+        place: where its tables are: an absolute folder, a URI, or a name such as MovieLens-100K.
+        digest: `sha256:<64 hex>` of what was written last (`training.data.dataset.Dataset.digest`).
+        earlier: digests of the same data set before, the newest first.
+    """
+
+    place: str
+    digest: str
+    earlier: tuple[str, ...] = ()
+
+    def includes(self, digest: str) -> bool:
+        """Whether this is the data set of that digest, now or earlier."""
+        return digest == self.digest or digest in self.earlier
+
+    def __str__(self) -> str:
+        return f"{self.place} ({self.digest[:19]})"
+
+
 @dataclass(frozen=True, slots=True)
 class StoredCaption:
     """A caption, its token ids, and who made them.
 
     `tokens` is int32 of shape [tokens], untruncated; `tokenizer` is the sha256 of the tokenizer.json that
-    made them; `captioner` and `prompt` name the model and the prompt that wrote `text`.
+    made them; `captioner` and `prompt` name the model and the prompt that wrote `text`; `image` is the sha256 of the
+    picture's bytes as 64 hex digits, empty in a row of an earlier version.
     """
 
     text: str
@@ -35,6 +64,7 @@ class StoredCaption:
     tokenizer: str
     captioner: str
     prompt: str
+    image: str = ""
 
     def __eq__(self, other: object) -> bool:
         """Value equality: the generated one would ask numpy for the truth of an array."""
@@ -46,8 +76,8 @@ class StoredCaption:
         """Equal captions hash equal; the tokens follow from the text and the tokenizer."""
         return hash(self._words())
 
-    def _words(self) -> tuple[str, str, str, str]:
-        return (self.text, self.tokenizer, self.captioner, self.prompt)
+    def _words(self) -> tuple[str, str, str, str, str]:
+        return (self.text, self.tokenizer, self.captioner, self.prompt, self.image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +120,18 @@ class ItemStore(Protocol):
         """Return a number that changes with every committed write: equal numbers mean unchanged rows."""
         ...
 
+    def remove_many(self, item_ids: Sequence[str]) -> None:
+        """Remove all these rows or none; an id that is not there is no error."""
+        ...
+
+    def origin(self) -> Origin | None:
+        """Return whose rows these are; None when it was never said (an earlier version did not)."""
+        ...
+
+    def set_origin(self, origin: Origin) -> None:
+        """Say whose rows these are."""
+        ...
+
 
 class UserStore(Protocol):
     """Users by id. Every method raises `ItemStoreError` when the store cannot answer."""
@@ -100,4 +142,12 @@ class UserStore(Protocol):
 
     def put_users(self, rows: Iterable[UserRow]) -> int:
         """Write all rows or none, replacing rows of the same id; return how many were written."""
+        ...
+
+    def user_ids(self) -> Iterator[str]:
+        """Yield every user's id, each at least once."""
+        ...
+
+    def remove_users(self, user_ids: Sequence[str]) -> None:
+        """Remove all these rows or none; an id that is not there is no error."""
         ...

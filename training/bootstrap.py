@@ -23,7 +23,11 @@ from training.metrics import MetricError, auc
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
-Verdict = Literal["higher", "lower", "not distinguishable"]
+Verdict = Literal["higher", "lower", "not distinguishable", "too few to tell"]
+
+MIN_CLUSTERS = 30
+"""A verdict wants this many clusters with a positive row, and as many with a negative one. With 3 to 10 clusters of ten
+rows a 95 % interval excludes a true 0 in 15 to 9 % of cases, from 20 on in 5 to 7 % (600 simulated sets each)."""
 
 MAX_CLUSTERS = 2048
 _BLOCK = 128  # rows whose pairs are counted one by one; pairs of different blocks are counted by a matrix product
@@ -33,7 +37,8 @@ _BLOCK = 128  # rows whose pairs are counted one by one; pairs of different bloc
 class Difference:
     """An AUC difference (with minus without, mean over seeds) with its bootstrap interval.
 
-    `low` and `high` are the percentiles of the resamples that leave `level` between them.
+    `low` and `high` are the percentiles of the resamples that leave `level` between them. `deciding` is the number of
+    clusters with a positive row, or with a negative one, whichever is less.
     """
 
     estimate: float
@@ -41,10 +46,13 @@ class Difference:
     high: float
     level: float
     clusters: int
+    deciding: int
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval allows to say."""
+        """What the interval allows to say, and nothing where too few clusters made it."""
+        if self.deciding < MIN_CLUSTERS:
+            return "too few to tell"
         if self.low > 0:
             return "higher"
         return "lower" if self.high < 0 else "not distinguishable"
@@ -76,6 +84,7 @@ def paired_difference(
     if any(value is None for value in each):
         return None
     names, codes = np.unique(clusters, return_inverse=True)
+    deciding = min(len(np.unique(codes[labels > 0.5])), len(np.unique(codes[labels <= 0.5])))
     draw = np.random.default_rng(seed)
     if len(names) > MAX_CLUSTERS:
         codes = (draw.permutation(len(names)) % MAX_CLUSTERS)[codes]
@@ -91,7 +100,7 @@ def paired_difference(
     drawn = numerators[pairs > 0] / pairs[pairs > 0]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     estimate = float(np.mean([value for value in each if value is not None]))
-    return Difference(estimate, float(low), float(high), level, len(names))
+    return Difference(estimate, float(low), float(high), level, len(names), deciding)
 
 
 def concordance(labels: Array, scores: Array, codes: Array, count: int) -> Floats:

@@ -1,8 +1,8 @@
 """A training run's state in one safetensors file: weights, best weights, optimizer, and where the loop stood.
 
-The file is replaced as a whole, after any step. Everything random is drawn from (seed, epoch), and what an epoch has
-used of it is saved, so that a run that goes on from a checkpoint takes the same steps, bit for bit, as one that was
-never interrupted. No pickle is involved.
+The file is replaced as a whole, after any step, and carries a checksum of all that is in it (`checkpoint_file`).
+Everything random is drawn from (seed, epoch), and what an epoch has used of it is saved, so that a run that goes on
+from a checkpoint takes the same steps, bit for bit, as one that was never interrupted. No pickle is involved.
 """
 
 from __future__ import annotations
@@ -14,17 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
-from models.files import write_atomic
-
-_STATE = "sightline.training.2"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be gone on from; says what differs and what to do."""
+from training.checkpoint_file import CheckpointError, keep, sealed, unsealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +53,26 @@ class Checkpoint:
     epoch: Mapping[str, Tensor] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Write, whole or not at all."""
+        """Write, whole or not at all; the state that was there stays beside it as the previous one.
+
+        Raises:
+            NoRoomError: the folder takes no more; what was there is as it was.
+        """
         groups = {"best": self.best, "model": self.model, "optimizer": self.optimizer, "epoch": self.epoch}
         tensors = {
             f"{group}/{name}": value.contiguous() for group, part in groups.items() for name, value in part.items()
         }
-        state = json.dumps({"identity": self.identity, "progress": self.progress}, sort_keys=True)
-        write_atomic(path, save(tensors, {_STATE: state}))
-
-    @classmethod
-    def read(cls, path: Path, identity: Mapping[str, Any]) -> Checkpoint:
-        """Read the checkpoint of the run `identity`.
-
-        Raises:
-            CheckpointError: damaged, or of another run; names each part of the identity that differs.
-        """
-        try:
-            return cls.parse(path.read_bytes(), str(path), identity)
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read ({error.strerror}); remove it to start anew") from error
+        keep(path, sealed(tensors, {"identity": self.identity, "progress": self.progress}))
 
     @classmethod
     def parse(cls, data: bytes, where: str, identity: Mapping[str, Any]) -> Checkpoint:
-        """`read` for the file's content."""
-        try:
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            state = json.loads(header["__metadata__"][_STATE])
-            tensors = load(data)
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"{where} is not a checkpoint of this version of the project ({error}); remove it to start anew"
-            ) from error
+        """The checkpoint of the run `identity` from its file's content.
+
+        Raises:
+            DamagedCheckpointError: a bit is not as it was written.
+            CheckpointError: it is of another run; names each part of the identity that differs.
+        """
+        state, tensors = unsealed(data, where), load(data)
         _refuse_other(where, state["identity"], json.loads(json.dumps(identity)))
         parts: dict[str, dict[str, Tensor]] = {"best": {}, "model": {}, "optimizer": {}, "epoch": {}}
         for name, value in tensors.items():

@@ -18,6 +18,7 @@ from training.jobs import Job
 from training.lift import Scored
 from training.recipe import Recipe, SplitChoice
 from training.rows import Parts, Tokens, encode_split
+from training.validation import with_validation
 from training.variant import TrainResult, split_contract
 
 
@@ -85,7 +86,9 @@ def _fold(
         variants[lift.REFERENCE] = word_ids(words)
     jobs: list[Job] = []
     encoded = {
-        name: encode_split(dataset, part, contract if tokens else contract.without_caption(), tokens)
+        name: with_validation(
+            encode_split(dataset, part, contract if tokens else contract.without_caption(), tokens), choice.name
+        )
         for name, tokens in variants.items()
     }
     for name, tokens in variants.items():
@@ -103,8 +106,9 @@ def _fold(
                     identity={"data": dataset.digest, "run": label, "captions": _digest(tokens)},
                 )
             )
-    sizes = (len(part.train), len(part.valid), len(part.test))
-    return Fold(choice, tuple(variants), encoded[lift.WITHOUT], captions, sizes, tuple(jobs))
+    parts = encoded[lift.WITHOUT]
+    sizes = (len(parts.train), len(parts.valid), len(parts.test))
+    return Fold(choice, tuple(variants), parts, captions, sizes, tuple(jobs))
 
 
 def word_ids(words: Mapping[str, Sequence[str]]) -> Tokens:

@@ -1,8 +1,8 @@
 """`python -m training.job train|lift|publish`: a job that can be stopped, killed and started again.
 
 The exit codes are those of `models.termination`: 0 done; 1 failed, and would fail again (bad input, or an error of the
-program: its traceback is in the log); 2 wrong usage; 69 a store did not answer, what is done is kept for another
-attempt; 75 interrupted with its state saved, the same command goes on.
+program: its traceback is in the log); 2 wrong usage; 69 a store did not answer or a disk takes no more, what is done is
+kept for another attempt; 75 interrupted with its state saved, the same command goes on.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+from models.printable import printable
 from models.termination import EXIT_AWAY, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, write_termination
 from training.job_arguments import parse
 from training.job_message import Message
+from training.job_places import check_places, fleeting_places, written
 from training.job_signals import Stop
 
 
@@ -23,10 +26,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one job; returns its exit code, and leaves its termination message."""
     arguments = parse(argv)
     stop = Stop.on_signals()
+    fleeting = list(fleeting_places(written(arguments), os.environ)) if _speaks(arguments) else []
+    for warning in fleeting:
+        print(f"WARNING: {printable(warning)}", flush=True)  # noqa: T201
     message, code = _run(arguments, stop)
     if _speaks(arguments):
+        message = replace(message, warnings=[*message.warnings, *fleeting])
         write_termination(message.document(), os.environ)
-        print(f"{arguments.job} {message.outcome}: {message.message}", flush=True)  # noqa: T201
+        for warning in message.warnings:
+            print(f"WARNING: {printable(warning)}", flush=True)  # noqa: T201
+        print(f"{arguments.job} {message.outcome}: {printable(message.message, lines=True)}", flush=True)  # noqa: T201
     return code
 
 
@@ -49,6 +58,7 @@ def _run(arguments: Namespace, stop: Callable[[], bool]) -> tuple[Message, int]:
 
 
 def _work(arguments: Namespace, stop: Callable[[], bool]) -> Message:
+    check_places(arguments)
     if arguments.job == "publish":
         from training.job_publish import publish
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+
+from models.local_path import local_path
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -22,8 +23,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.job",
         description="Sightline's offline jobs, as a Kubernetes Job runs them.",
-        epilog="Exit codes: 0 done; 1 failed, and would fail again; 2 usage; 69 a store did not answer; "
-        "75 interrupted, the same command goes on. "
+        epilog="Exit codes: 0 done; 1 failed, and would fail again; 2 usage; "
+        "69 a store did not answer, or a disk takes no more; 75 interrupted, the same command goes on. "
         "A JSON summary is written to $SIGHTLINE_TERMINATION_LOG, or /dev/termination-log where that exists.",
         allow_abbrev=False,
     )
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--name", default="ranker", help="name in the model store; its ablation is NAME-ids (default: %(default)s)"
     )
+    _add_force(train)
     lift = jobs.add_parser("lift", help="train, measure the lift and report it; no bundle", allow_abbrev=False)
     _add_inputs(lift)
     publish = jobs.add_parser("publish", help="publish a bundle that exists to a model store", allow_abbrev=False)
@@ -46,7 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     publish.add_argument("--out-store", required=True, metavar="URI", help="model store to publish to")
     publish.add_argument("--name", help="name in the model store (default: the bundle's own)")
+    _add_force(publish)
     return parser
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="publish a ranker that is far below the item mean, too")
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -68,11 +75,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work",
         required=True,
-        type=Path,
+        type=local_path,
         metavar="DIR",
         help="checkpoints and finished runs; the same folder again goes on from them",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the bundles (train) and lift.json")
+    parser.add_argument("--out", type=local_path, metavar="DIR", help="folder for the bundles (train) and lift.json")
     parser.add_argument(
         "--checkpoint-seconds", type=_positive, metavar="S", help="save this often (default: the recipe's)"
     )

@@ -82,7 +82,7 @@ def read_inputs(arguments: Namespace, say: Callable[[str], None]) -> Inputs:
         dataset = tables.read(arguments.data)
     captions: Tokens = {}
     if arguments.captions != NO_CAPTIONS:
-        texts = read_captions(arguments.captions, set(dataset.items["item_id"]), say)
+        texts = read_captions(arguments.captions, dataset, say)
         captions = dict(zip(texts, tokenizer.encode(list(texts.values())), strict=True))
     say(
         f"{len(dataset.interactions)} interactions, {len(dataset.users)} users, {len(dataset.items)} items, "

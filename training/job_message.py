@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ class Message:
     Attributes:
         bundles: where each bundle is now, by name. contract_digest: of the bundle with captions.
         metrics: figures by split. lift: delta, low, high and verdict of the recipe's first split.
+        warnings: what whoever reads this should know, whatever the outcome.
     """
 
     job: str
@@ -25,7 +26,9 @@ class Message:
     contract_digest: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     lift: Mapping[str, Any] | None = None
+    warnings: Sequence[str] = ()
 
     def document(self) -> dict[str, Any]:
         """As `write_termination` takes it."""
-        return asdict(self)
+        document = asdict(self)
+        return document if self.warnings else {name: value for name, value in document.items() if name != "warnings"}

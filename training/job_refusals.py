@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from models.bundle import BundleError
 from models.contract import ContractError
+from models.disk import NoRoomError, is_no_room
 from models.export.onnx import ExportError
 from models.store.errors import ModelStoreError, StoreUnreachableError
 from models.triton.repository import RepositoryError
-from training.checkpoint import CheckpointError
+from training.checkpoint_file import CheckpointError
 from training.data.errors import DataError
 from training.distributed import RankError
 from training.loop import TrainingError
@@ -22,6 +23,7 @@ REFUSALS: tuple[type[Exception], ...] = (
     DataError,
     ExportError,
     ModelStoreError,
+    NoRoomError,
     RankError,
     RecipeError,
     RepositoryError,
@@ -33,8 +35,11 @@ _CLIENTS = {"aiobotocore", "aiohttp", "botocore"}
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the error is, or comes from, a service that did not answer."""
-    return any(isinstance(each, _AWAY) or type(each).__module__.partition(".")[0] in _CLIENTS for each in _chain(error))
+    """Whether the error is, or comes from, a service that did not answer, or a disk that takes no more."""
+    return any(
+        isinstance(each, _AWAY) or is_no_room(each) or type(each).__module__.partition(".")[0] in _CLIENTS
+        for each in _chain(error)
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

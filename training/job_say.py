@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from models.printable import printable
 from training.run import Progress
 
 EVERY_SECONDS = 3.0
@@ -20,7 +21,7 @@ class Told:
     def say(self, line: str) -> None:
         """Print a line, unless another process says it already."""
         if not self._quiet:
-            print(f"{self._clock() - self._began:8.1f} s  {line}", flush=True)  # noqa: T201
+            print(f"{self._clock() - self._began:8.1f} s  {printable(line)}", flush=True)  # noqa: T201
 
     def progress(self, progress: Progress) -> None:
         """Print how far the training runs are, if it is time or all are done."""

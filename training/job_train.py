@@ -88,7 +88,14 @@ def lift(work: Work) -> Message:
     _show(work.told, report)
     if work.arguments.out is not None:
         folder.copy_report(report, work.arguments.out)
-    return Message("lift", "done", _sentence(report), metrics=_metrics(report), lift=_lift(report.splits[0].lift))
+    return Message(
+        "lift",
+        "done",
+        _sentence(report),
+        metrics=_metrics(report),
+        lift=_lift(report.splits[0].lift),
+        warnings=[*folder.warnings(), *_cut(report)],
+    )
 
 
 def train(work: Work) -> Message:
@@ -96,6 +103,7 @@ def train(work: Work) -> Message:
 
     Raises:
         ExportError, BundleError: no bundle was written.
+        UnfitError: the bundles are written, and neither is published: a ranker is far below the item's mean.
         ModelStoreError: not both were published.
         Exception: see `Work.train`.
     """
@@ -115,14 +123,23 @@ def train(work: Work) -> Message:
         contract_digest=bundles[RANKER].contract.digest,
         metrics=_metrics(report),
         lift=_lift(report.splits[0].lift),
+        warnings=[*folder.warnings(), *_cut(report)],
     )
+
+
+def _cut(report: LiftReport) -> list[str]:
+    """That captions lose their end, where many do."""
+    cuts = report.captions_cut
+    return [cuts.warning()] if cuts is not None and cuts.loud else []
 
 
 def _write(work: Work, folder: RunFolder) -> dict[str, Bundle]:
     measured = work.measure()
     work.may_stop("every training run is done")
     data, revision = work.inputs.tokenizer_json, git_revision()
-    return write_bundles(measured, folder.bundles, data, created=folder.created, git_revision=revision)
+    bundles = write_bundles(measured, folder.bundles, data, created=folder.created, git_revision=revision)
+    folder.keep_bundles(bundles)
+    return bundles
 
 
 def _published(work: Work, bundles: dict[str, Bundle]) -> dict[str, str]:
@@ -131,6 +148,8 @@ def _published(work: Work, bundles: dict[str, Bundle]) -> dict[str, str]:
     names = {RANKER: arguments.name, ABLATION: f"{arguments.name}-ids"}
     if arguments.out_store is None:
         return {names[name]: str(bundle.path.absolute()) for name, bundle in bundles.items()}
+    for bundle in bundles.values():
+        bundle.require_fit(arguments.force)
     store, places = ModelStore.at(arguments.out_store), {}
     for name, bundle in bundles.items():
         work.may_stop("the bundles are written, not all are published")
@@ -145,13 +164,21 @@ def _show(told: Told, report: LiftReport) -> None:
         for row in split.rows:
             auc = "none (one class)" if row.auc is None else f"{row.auc:.4f}"
             told.say(f"{split.split}: {row.variant}: AUC {auc}, log loss {row.log_loss:.4f}, seeds {row.seeds}")
+        for remark in split.remarks:
+            told.say(f"{split.split}: note: {remark}")
+    if report.captions_cut is not None:
+        told.say(str(report.captions_cut))
 
 
 def _sentence(report: LiftReport) -> str:
     first = report.splits[0]
     gain = first.lift
+    if first.unfit:
+        return f"{first.split}: not fit to be served: {'; '.join(dict.fromkeys(first.unfit.values()))}"
     if gain.difference is None or gain.low is None or gain.high is None:
         return f"{first.split}: no lift, the test rows have one class"
+    if gain.verdict == "too few to tell":
+        return f"{first.split}: lift {gain.difference:+.4f}, too few to tell ({gain.deciding} {first.resampled})"
     return f"{first.split}: lift {gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], {gain.verdict}"
 
 

@@ -26,7 +26,7 @@ from training import leash
 from training.distributed import ALONE, Group
 from training.loop import Epoch, Fitted, TrainingError, TrainingStoppedError, never
 from training.recipe import Recipe
-from training.rows import Parts
+from training.rows import Parts, Rows
 from training.variant import TrainResult, train_encoded
 
 POLL_SECONDS = 0.2
@@ -145,8 +145,12 @@ def _rebuilt(job: Job, fitted: Fitted, scores: Any, weights: bytes) -> TrainResu
 
 def _light(job: Job) -> Job:
     """Without the ids, which training does not read and which are slow to send."""
-    parts = (job.parts.train, job.parts.valid, job.parts.test)
-    return replace(job, parts=Parts(*(replace(part, users=_NOBODY, items=_NOBODY) for part in parts)))
+
+    def without_ids(rows: Rows) -> Rows:
+        return replace(rows, users=_NOBODY, items=_NOBODY)
+
+    train, valid, test = job.parts.train, job.parts.valid, job.parts.test
+    return replace(job, parts=Parts(without_ids(train), without_ids(valid), without_ids(test)))
 
 
 @contextmanager

@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from models.contract.cuts import CaptionCuts
 from training.bootstrap import Verdict, paired_difference
 from training.metrics import auc, calibration, grouped_auc, log_loss
 from training.recipe import BootstrapSettings
+from training.standing import Standing, standings, unfit
 
 Array = npt.NDArray[Any]
 Cluster = Literal["users", "items"]
@@ -63,6 +65,8 @@ class Gain(_Closed):
     """None when the rows have one class only, and so no AUC."""
     clusters: int
     """Users or items that were resampled."""
+    deciding: int | None = None
+    """Those with a positive row, or with a negative one, whichever are fewer: a verdict wants `MIN_CLUSTERS`."""
 
 
 class SplitReport(_Closed):
@@ -78,6 +82,12 @@ class SplitReport(_Closed):
     reference_lift: Gain | None
     """The same for the pictures' true words: the most that captions of these pictures could carry."""
     slices: dict[str, Gain]
+    standings: tuple[Standing, ...] = ()
+    """Each ranker beside each baseline."""
+    remarks: tuple[str, ...] = ()
+    """What must be known to read the figures: a ranker below a baseline, early stopping without its own rows."""
+    unfit: dict[str, str] = {}
+    """By variant, why the ranker must not be served; see `training.standing`."""
 
 
 class LiftReport(_Closed):
@@ -91,6 +101,8 @@ class LiftReport(_Closed):
     cold_below: int
     """An item with fewer training interactions is cold."""
     splits: tuple[SplitReport, ...]
+    captions_cut: CaptionCuts | None = None
+    """Captions that lose their end to the recipe's max_tokens; None in reports from before this was counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +172,7 @@ def gain(
         high=None if found is None else found.high,
         verdict=None if found is None else found.verdict,
         clusters=len(np.unique(clusters)),
+        deciding=None if found is None else found.deciding,
     )
 
 
@@ -174,6 +187,26 @@ def slices(
     return {
         name: whole if mask.all() else gain(rows, resampled, bootstrap, chosen=mask) for name, mask in masks.items()
     }
+
+
+def beside_baselines(rows: Scored, resampled: Cluster, bootstrap: BootstrapSettings) -> tuple[Standing, ...]:
+    """Both served rankers beside the item's mean and the logistic regression; one where they are the same ranker."""
+    clusters = rows.users if resampled == "users" else rows.items
+    rankers = (WITHOUT,) if _one_ranker(rows) else (WITHOUT, WITH)
+    return standings(rows.labels, clusters, rows.scores, rankers, (ITEM_MEAN, LOGISTIC), bootstrap)
+
+
+def unfit_rankers(rows: Scored, found: Sequence[Standing]) -> dict[str, str]:
+    """Why each of the served rankers must not be served, where something speaks against it."""
+    alone = _one_ranker(rows)
+    judged = {name: WITHOUT if alone else name for name in (WITHOUT, WITH)}
+    reasons = {name: unfit(who, rows.scores[who], found, ITEM_MEAN) for name, who in judged.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _one_ranker(rows: Scored) -> bool:
+    """Whether nothing has a caption, so that the ranker is its own ablation: what is said of it is said once."""
+    return np.array_equal(rows.scores[WITHOUT], rows.scores[WITH])
 
 
 def _row(name: str, rows: Scored, scores: Array) -> Row:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.recommender.build import Ranker
 from training.checkpoint import Checkpoint, Pace, Saving, optimizer_tensors, restore_optimizer
+from training.checkpoint_file import newest_whole
 from training.distributed import Group, agree
 from training.steps import generator_state
 
@@ -86,15 +87,18 @@ class Run:
         )
 
     def resume(self) -> None:
-        """Go on from the first process's checkpoint, where there is one. Raises CheckpointError for another run's."""
-        path = self._saving.path if self._saving is not None else None
-        data = None
-        if self._group.rank == 0 and path is not None and path.exists():
-            data = path.read_bytes()
-        data = self._group.share(data)
+        """Go on from the first process's newest whole checkpoint, where there is one: all go on from the same bytes.
+
+        Raises:
+            CheckpointError: it is of another run.
+        """
+        found = None
+        if self._group.rank == 0 and self._saving is not None:
+            found = newest_whole(self._saving.path)
+        data = self._group.share(found and found[0])
         if data is None:
             return
-        saved = Checkpoint.parse(data, str(path), self._identity)
+        saved = Checkpoint.parse(data, found[1] if found else "the first process's checkpoint", self._identity)
         self._best = dict(saved.best)
         if not saved.progress["finished"]:
             self.model.load_state_dict(dict(saved.model))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.recommender.config import DCNSettings, RankerConfig
+from models.yaml_text import YamlTextError, yaml_documents
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -147,11 +147,13 @@ class Recipe(_Closed):
 def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     """Read a recipe's YAML text. Raises RecipeError with every fault: unknown key, wrong type, value out of range."""
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        documents = yaml_documents(text)
+    except YamlTextError as error:
         raise RecipeError(f"{where} is not YAML: {error}") from error
-    if not isinstance(document, dict):
-        raise RecipeError(f"{where} holds {type(document).__name__}; expected keys such as name, ranker and training")
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        held = " and ".join(type(each).__name__ for each in documents) or "nothing"
+        raise RecipeError(f"{where} holds {held}; expected keys such as name, ranker and training")
+    document = documents[0]
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:

@@ -50,11 +50,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The three parts of a split, encoded by one contract."""
+    """The three parts of a split, encoded by one contract. `remark` says what is unusual about them, if anything."""
 
     train: Rows
     valid: Rows
     test: Rows
+    remark: str = ""
 
 
 def encode_split(dataset: Dataset, split: Split, contract: Contract, captions: Tokens | None) -> Parts:
@@ -64,8 +65,10 @@ def encode_split(dataset: Dataset, split: Split, contract: Contract, captions: T
     buckets = None
     if contract.caption is not None:
         buckets = encoder.caption([(captions or {}).get(name) for name in names])
-    parts = (_rows(dataset, split, rows, encoder, names, buckets) for rows in (split.train, split.valid, split.test))
-    return Parts(*parts)
+    train, valid, test = (
+        _rows(dataset, split, rows, encoder, names, buckets) for rows in (split.train, split.valid, split.test)
+    )
+    return Parts(train, valid, test)
 
 
 def _rows(

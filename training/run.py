@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.bundle import Bundle, Provenance, write_bundle
+import numpy as np
+
+from models.bundle import UNFIT, Bundle, Provenance, write_bundle
 from models.contract import CaptionTokenizer
+from models.contract.cuts import CaptionCuts, caption_cuts
+from models.contract.tokens import TokenRows
 from models.export.onnx import check_parity, export_onnx
+from models.files import temporary_prefix
 from training import lift
 from training.data.dataset import Dataset
 from training.folds import Fold, folds
@@ -27,6 +32,7 @@ from training.rows import Tokens
 from training.variant import TrainResult
 
 RANKER, ABLATION = "ranker", "ranker-ids"
+_VARIANTS = {RANKER: lift.WITH, ABLATION: lift.WITHOUT}
 Words = Mapping[str, Sequence[str]]
 
 
@@ -53,6 +59,7 @@ class Trained:
 
     recipe: Recipe
     data_digest: str
+    captions_cut: CaptionCuts
     folds: Sequence[Fold]
     results: Sequence[TrainResult]
 
@@ -67,6 +74,7 @@ class Trained:
             resamples=recipe.bootstrap.resamples,
             cold_below=recipe.cold_below,
             splits=tuple(_reports(recipe, self.folds, self.results)),
+            captions_cut=self.captions_cut,
         )
         first = self.folds[0].by_variant(self.results[: len(self.folds[0].jobs)])
         return Measured(report, {RANKER: first[lift.WITH][0], ABLATION: first[lift.WITHOUT][0]})
@@ -117,7 +125,9 @@ def train_all(
     jobs = [job for fold in every for job in fold.jobs]
     counter = _Counter(len(jobs), on_progress)
     results = run_jobs(jobs, crew or Crew(recipe.workers), counter.epoch, counter.finish)
-    return Trained(recipe, dataset.digest, every, results)
+    rows = TokenRows.of([np.asarray(captions[item]) for item in dataset.items["item_id"] if item in captions])
+    cut = caption_cuts(rows, recipe.caption.max_tokens, tokenizer.word_starts())
+    return Trained(recipe, dataset.digest, cut, every, results)
 
 
 def write_bundles(
@@ -136,8 +146,10 @@ def write_bundles(
         ExportError: the exported file does not score as PyTorch does; nothing is written then.
     """
     bundles = {}
+    out_dir.mkdir(parents=True, exist_ok=True)
+    unfit = measured.report.splits[0].unfit
     for name, result in measured.served.items():
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=out_dir, prefix=temporary_prefix("export")) as folder:
             onnx_path = Path(folder) / "model.onnx"
             export_onnx(result.model, result.contract, onnx_path)
             parity = check_parity(result.model, onnx_path, result.contract)
@@ -146,7 +158,12 @@ def write_bundles(
                 onnx_path=onnx_path,
                 contract=result.contract,
                 tokenizer=tokenizer if result.contract.caption else None,
-                metrics={**_metrics(result), "parity": parity, "lift": measured.report.model_dump(mode="json")},
+                metrics={
+                    **_metrics(result),
+                    "parity": parity,
+                    UNFIT: unfit.get(_VARIANTS[name]),
+                    "lift": measured.report.model_dump(mode="json"),
+                },
                 provenance=Provenance(
                     name=name, created=created, git_revision=git_revision, data_digest=measured.report.data_digest
                 ),
@@ -183,17 +200,22 @@ def _reports(recipe: Recipe, folds: Sequence[Fold], results: Sequence[TrainResul
         for fold in mine:
             scored.append(fold.scored(results[at : at + len(fold.jobs)]))
             at += len(fold.jobs)
-        yield _report(
-            recipe, choice, Scored.joined(scored), [sum(sizes) for sizes in zip(*(f.sizes for f in mine), strict=True)]
-        )
+        sizes = [sum(sizes) for sizes in zip(*(f.sizes for f in mine), strict=True)]
+        remarks = [fold.parts.remark for fold in mine if fold.parts.remark]
+        yield _report(recipe, choice, Scored.joined(scored), sizes, remarks)
 
 
-def _report(recipe: Recipe, choice: SplitChoice, rows: Scored, sizes: Sequence[int]) -> SplitReport:
+def _report(
+    recipe: Recipe, choice: SplitChoice, rows: Scored, sizes: Sequence[int], remarks: Sequence[str]
+) -> SplitReport:
     resampled: lift.Cluster = "items" if choice.name == "new_items" else "users"
     whole = lift.gain(rows, resampled, recipe.bootstrap)
     reference = None
     if lift.REFERENCE in rows.scores:
         reference = lift.gain(rows, resampled, recipe.bootstrap, variant=lift.REFERENCE)
+    standings = lift.beside_baselines(rows, resampled, recipe.bootstrap)
+    unfit = lift.unfit_rankers(rows, standings)
+    below = [str(each) for each in standings if each.verdict == "lower"]
     return SplitReport(
         split=choice.name,
         train_rows=sizes[0],
@@ -204,4 +226,7 @@ def _report(recipe: Recipe, choice: SplitChoice, rows: Scored, sizes: Sequence[i
         lift=whole,
         reference_lift=reference,
         slices=lift.slices(rows, resampled, recipe.bootstrap, recipe.cold_below, whole),
+        standings=standings,
+        remarks=tuple(dict.fromkeys([*unfit.values(), *below, *remarks])),
+        unfit=unfit,
     )

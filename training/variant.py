@@ -22,6 +22,7 @@ from training.loop import Epoch, Fitted, fit, never, predict
 from training.recipe import Hiding, Recipe, RecipeError
 from training.rows import Parts, Tokens, encode_split
 from training.steps import Hidden
+from training.validation import with_validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def train(
     contract = split_contract(recipe, dataset, split, tokenizer)
     if captions is None:
         contract = contract.without_caption()
-    parts = encode_split(dataset, split, contract, captions)
+    parts = with_validation(encode_split(dataset, split, contract, captions), split.name)
     identity = {"data": dataset.digest, "split": split.name}
     chosen = recipe.seeds[0] if seed is None else seed
     return train_encoded(

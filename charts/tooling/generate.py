@@ -1,6 +1,7 @@
 """Writes what is generated from the chart, or says what is out of date.
 
-python -m charts.tooling.generate            write values.schema.json, README.md, manifests/ and snapshots
+python -m charts.tooling.generate            write values.schema.json, README.md, manifests/, snapshots
+                                             and the table of ports in SECURITY.md
 python -m charts.tooling.generate --check    write nothing; exit 1 and name the files that would change
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from charts.tooling.manifests import MANIFESTS, manifest_files
+from charts.tooling.ports import SECURITY, security_text
 from charts.tooling.readme import readme_text
 from charts.tooling.schema import schema_text
 from charts.tooling.snapshots import SNAPSHOTS, snapshot_files
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is out of date")
     check = parser.parse_args(arguments).check
     stale = _settle(generated(), check)
-    rendered = manifest_files() | snapshot_files()
+    rendered = manifest_files() | snapshot_files() | {SECURITY: security_text()}
     stale += [*_settle(rendered, check), *_leftovers(rendered, check)]
     if check and stale:
         sys.stderr.write("".join(stale) + "Out of date: run `make chart` and commit what it writes.\n")

@@ -23,7 +23,7 @@ TRANSFORMER_OWN = frozenset(
         *("assignments", "exposures"),
     }
 )
-COLLECTOR_OWN = frozenset({"database", "host", "port"})
+COLLECTOR_OWN = frozenset({"database", "host", "port", "metrics_port", "tls_certificate", "tls_key"})
 
 TEXT: Schema = {"type": "string"}
 NAME: Schema = {"type": "string", "minLength": 1}

@@ -4,8 +4,8 @@
     manifests/experiments            what experiments add to manifests/kind, and what they change there
     manifests/jobs                   Jobs for the kind profile: `kubectl create --filename manifests/jobs/train.yaml`
 
-No Secret is in them: the item store's password and the key of pseudonyms are Secrets that the reader makes, and the
-files say how.
+No Secret is in them: the item store's passwords, the key of pseudonyms and the collector's tokens are Secrets that the
+reader makes, and the files say how.
 """
 
 from collections import defaultdict
@@ -21,6 +21,7 @@ from charts.tooling.values import CHART
 FOLDER = CHART.parents[1] / "manifests"
 PROFILES = ("kind", "gpu")
 JOBS = ("train", "lift", "publish", "backfill")
+CLAIM = ("PersistentVolumeClaim", "jobs")
 EXPERIMENTS = "experiments"
 MANIFESTS = tuple(FOLDER / name for name in (*PROFILES, EXPERIMENTS, "jobs"))
 
@@ -28,17 +29,21 @@ COMPONENT = "app.kubernetes.io/component"
 HELMS_OWN = ("helm.sh/", "app.kubernetes.io/managed-by", "meta.helm.sh/")
 SECRET = "sightline-items"
 PSEUDONYMS = "sightline-pseudonyms"
+TOKENS = "sightline-collector-tokens"
 GENERATED = "# Written by `make chart` from charts/sightline: change the chart, not this file.\n"
-# The password has the name that the chart would give it, so that the Jobs also run beside an installation by Helm.
+# The passwords have the name that the chart would give it, so that the Jobs also run beside an installation by Helm.
 SETTINGS = (
     f"items.redis.bundled.existingSecret={SECRET}",
     "jobs.serviceAccount.create=false",
-    "jobs.store.uri=/work/models",
     *(f"jobs.{job}.enabled=true" for job in JOBS),
 )
-WITH_EXPERIMENTS = ("experiments.enabled=true", f"experiments.pseudonyms.existingSecret={PSEUDONYMS}")
-# Backfill writes captions where it can; train and lift read those that the image carries, as a fresh /work has none.
-WRITTEN = "jobs.captions=/work/captions"
+WITH_EXPERIMENTS = (
+    "experiments.enabled=true",
+    f"experiments.pseudonyms.existingSecret={PSEUDONYMS}",
+    f"experiments.collector.tokens.existingSecret={TOKENS}",
+)
+# Backfill writes captions where it can; train and lift read those that the image carries, as a fresh claim has none.
+WRITTEN = "jobs.captions=/volume/captions"
 
 NAMESPACE: Object = {
     "apiVersion": "v1",
@@ -47,21 +52,29 @@ NAMESPACE: Object = {
 }
 KUSTOMIZATION = """\
 #   kubectl apply -k manifests/{profile}
-#   kubectl --namespace sightline create secret generic {secret} --from-literal=password="$(openssl rand -hex 24)"
-# The second command makes the item store's password, once; the pods wait for it. Change images, replicas and the rest
-# by a kustomization of your own that names this folder under `resources`.
+#   kubectl --namespace sightline create secret generic {secret} --from-literal=password="$(openssl rand -hex 24)" \\
+#     --from-literal=reader-password="$(openssl rand -hex 24)"
+# The second command makes the passwords of the item store's two users, once; the pods wait for them. Change images,
+# replicas and the rest by a kustomization of your own that names this folder under `resources`.
 """
 OVERLAY = """\
 #   kubectl apply -k manifests/experiments
-#   kubectl --namespace sightline create secret generic {secret} --from-literal=password="$(openssl rand -hex 24)"
+#   kubectl --namespace sightline create secret generic {secret} --from-literal=password="$(openssl rand -hex 24)" \\
+#     --from-literal=reader-password="$(openssl rand -hex 24)"
 #   kubectl --namespace sightline create secret generic {pseudonyms} --from-literal=key="$(openssl rand -hex 24)"
-# It is manifests/kind with what experiments add and change; the node needs 2 GB more. The last two commands make the
-# item store's password and the key of the users' pseudonyms, once. manifests/samples/experiment.yaml is an experiment.
+#   kubectl --namespace sightline create secret generic {tokens} \\
+#     $(for k in outcomes exposures evidence forget inference; do echo --from-literal=$k=$(openssl rand -hex 24); done)
+# It is manifests/kind with what experiments add and change; the node needs 2 GB more. The last three commands make the
+# item store's passwords, the key of the users' pseudonyms, and the collector's tokens, one for each right, with the
+# key by which the controller warms candidates, once.
+# manifests/samples/experiment.yaml is an experiment.
 """
 PLACES = """\
 #   kubectl --namespace sightline create --filename manifests/jobs/{job}.yaml
-# What it writes to /work goes with its pod. To keep it, name a place in the arguments: s3://bucket/models with
-# `envFrom` a Secret that has AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the folder of a PersistentVolumeClaim.
+# What it writes stays on the claim, for a replaced pod and for the Jobs after it: once it is there, kubectl says
+# "already exists" of it and makes the Job. The claim wants a default StorageClass; where there is none, the pod waits
+# for ever: use `sightline job submit {job}`, which says so and goes on without, or name s3://bucket/models in the
+# arguments, with `envFrom` a Secret that has AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 
 
@@ -93,13 +106,14 @@ def manifest_files() -> dict[Path, str]:
             experiments = served(parse(render(values, (*SETTINGS, WRITTEN, *WITH_EXPERIMENTS))))
             files |= dict(_overlay(profile, served(objects), experiments))
             reading = parse(render(values, (*SETTINGS, "jobs.backfill.enabled=false")))
-            files |= dict(_jobs([each for each in objects if _component(each) == "backfill"])) | dict(_jobs(reading))
+            files |= dict(_jobs(objects)) | dict(_jobs(reading))
     return files
 
 
 def served(objects: list[Object]) -> list[Object]:
-    """What stays: without Jobs that people start, tests and Helm's marks; with the namespace."""
-    kept = [each for each in objects if not _is_test(each) and (_component(each) not in JOBS or each["kind"] != "Job")]
+    """What stays: without Jobs that people start, their claim, tests and Helm's marks; with the namespace."""
+    started = [each for each in objects if (each["kind"], _component(each)) in {*(("Job", job) for job in JOBS), CLAIM}]
+    kept = [each for each in objects if each not in started and not _is_test(each)]
     return [NAMESPACE, *map(_plain, kept)]
 
 
@@ -138,7 +152,7 @@ def _overlay(base: str, known: list[Object], wanted: list[Object]) -> Iterator[t
     }
     for name, members in sorted((parts | {name: [each] for name, each in patches.items()}).items()):
         yield FOLDER / EXPERIMENTS / f"{name}.yaml", GENERATED + dump(*members)
-    head = OVERLAY.format(secret=SECRET, pseudonyms=PSEUDONYMS)
+    head = OVERLAY.format(secret=SECRET, pseudonyms=PSEUDONYMS, tokens=TOKENS)
     yield FOLDER / EXPERIMENTS / "kustomization.yaml", GENERATED + head + dump(kustomization)
 
 
@@ -147,12 +161,13 @@ def _identity(each: Object) -> tuple[str, str]:
 
 
 def _jobs(objects: list[Object]) -> Iterator[tuple[Path, str]]:
+    (claim,) = (_plain(each) for each in objects if (each["kind"], _component(each)) == CLAIM)
     for job in (each for each in objects if each["kind"] == "Job" and _component(each) in JOBS):
         component = _component(job)
         plain = _plain(job)
         named = {"generateName": f"sightline-{component}-"} | plain["metadata"]
         del named["name"]
-        text = dump(plain | {"metadata": named})
+        text = dump(claim, plain | {"metadata": named})
         yield FOLDER / "jobs" / f"{component}.yaml", GENERATED + PLACES.format(job=component) + text
 
 

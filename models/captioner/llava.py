@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
@@ -13,13 +13,12 @@ from transformers import (
 )
 
 from models.captioner.caption import Caption, Provenance
-from models.captioner.errors import REBUILD, CaptionerLoadError
+from models.captioner.checkpoint import REMEDY, end_ids, load_model, load_processor
+from models.captioner.errors import CaptionerLoadError
 from models.captioner.pixels import to_rgb
 from models.captioner.presets import Preset
 from models.captioner.prompt import provenance
 from models.captioner.source import CACHE, fetch, verify, weights_digest
-
-REMEDY = f"for the tiny captioner run `{REBUILD}`; otherwise fetch the checkpoint again"
 
 
 class LlavaCaptioner:
@@ -44,7 +43,7 @@ class LlavaCaptioner:
         self._max_batch = max_batch
         self._image_side_limit = image_side_limit
         self._provenance = provenance
-        self._ends = _end_ids(model)
+        self._ends = end_ids(model, self._tokenizer)
 
     @classmethod
     def load(cls, preset: Preset, cache: Path = CACHE) -> "LlavaCaptioner":
@@ -55,17 +54,34 @@ class LlavaCaptioner:
         """
         folder = fetch(preset.source, preset.revision, cache)
         verify(folder, required=preset.verified)
-        device = _device(preset.device)
-        model = _load_model(folder, getattr(torch, preset.dtype)).to(device)
-        return cls(
+        digest = weights_digest(folder, preset.weights)
+        model = load_model(folder, getattr(torch, preset.dtype)).to(_device(preset.device))
+        captioner = cls(
             model.eval(),
-            _load_processor(folder, model),
+            load_processor(folder, model),
             prompt=preset.prompt,
             max_new_tokens=preset.max_new_tokens,
             max_batch=preset.max_batch,
             image_side_limit=preset.image_side_limit,
-            provenance=provenance(preset.name, weights_digest(folder), preset.prompt, preset.max_new_tokens),
+            provenance=provenance(preset.name, digest, preset.prompt, preset.max_new_tokens),
         )
+        captioner.check(str(folder))
+        return captioner
+
+    def check(self, where: str) -> None:
+        """Ask for one grey picture's first token.
+
+        Raises:
+            CaptionerLoadError: the prompt and the model's files do not fit one another; better now than in a request.
+        """
+        try:
+            inputs = self._inputs([Image.new("RGB", (64, 64), (128, 128, 128))])
+            with torch.inference_mode():
+                self._model(**inputs, logits_to_keep=1)
+        except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
+            raise CaptionerLoadError(
+                where, f"its files load and cannot caption a grey picture ({type(error).__name__}: {error})", REMEDY
+            ) from error
 
     @property
     def provenance(self) -> Provenance:
@@ -81,12 +97,14 @@ class LlavaCaptioner:
 
     @torch.inference_mode()
     def _batch(self, images: Sequence[Image.Image]) -> list[Caption]:
-        pictures = [to_rgb(image, self._image_side_limit) for image in images]
-        # Every row has the same prompt and as many image tokens, so no row needs padding.
-        inputs = self._processor(images=pictures, text=[self._prompt] * len(pictures), return_tensors="pt")
-        inputs = inputs.to(self._model.device, dtype=self._model.dtype)
+        inputs = self._inputs([to_rgb(image, self._image_side_limit) for image in images])
         ids = self._decode(inputs["input_ids"], inputs["pixel_values"]).tolist()
         return [self._read(row) for row in ids]
+
+    def _inputs(self, pictures: list[Image.Image]) -> Any:
+        # Every row has the same prompt and as many image tokens, so no row needs padding.
+        inputs = self._processor(images=pictures, text=[self._prompt] * len(pictures), return_tensors="pt")
+        return inputs.to(self._model.device, dtype=self._model.dtype)
 
     def _decode(self, ids: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """Greedy ids [N, new] with a key-value cache; what follows an end is meaningless."""
@@ -109,38 +127,7 @@ class LlavaCaptioner:
         return Caption(text=text, finish="stop" if stops else "length")
 
 
-def _end_ids(model: LlavaForConditionalGeneration) -> frozenset[int]:
-    ends = model.generation_config.eos_token_id
-    if ends is None:
-        ends = model.config.text_config.eos_token_id
-    return frozenset(ends if isinstance(ends, list) else [ends])
-
-
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def _load_model(folder: Path, dtype: torch.dtype) -> LlavaForConditionalGeneration:
-    try:
-        model, found = LlavaForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise CaptionerLoadError(str(folder), f"weights or config.json cannot be read ({error})", REMEDY) from error
-    # transformers fills missing tensors with random numbers and only logs it: such a model must never caption.
-    faults = {kind: sorted(map(str, found[kind])) for kind in ("missing_keys", "mismatched_keys") if found[kind]}
-    if faults:
-        raise CaptionerLoadError(str(folder), f"weights do not fit config.json: {faults}", REMEDY)
-    return model
-
-
-def _load_processor(folder: Path, model: LlavaForConditionalGeneration) -> LlavaProcessor:
-    """The processor, always on the PIL backend: captions must not depend on torchvision being installed."""
-    try:
-        return LlavaProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CaptionerLoadError(
-            str(folder), f"processor or tokenizer files cannot be read ({error})", REMEDY
-        ) from error

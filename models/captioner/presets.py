@@ -23,6 +23,14 @@ class Preset(BaseModel):
         description="A local folder, a hub id (owner/name), or an object-store URI that fsspec knows (s3://, gs://).",
     )
     revision: str | None = Field(default=None, description="The hub's branch, tag or commit; only for a hub id.")
+    weights: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Digest of the weights (`models.captioner.source.weights_digest`): others are refused.",
+    )
+    purpose: str = Field(
+        default="", description="What this captioner reads, for whoever asks it; empty where nobody has said."
+    )
     prompt: str = Field(description="The prompt template, with exactly one <image>.")
     max_new_tokens: int = Field(
         default=64, ge=1, le=4096, description="A caption ends here at the latest, by finish='length'."
@@ -60,6 +68,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="tiny",
             source=str(TINY),
+            purpose="drawn scenes of this project only; not photographs",
             prompt="USER: <image>\nASSISTANT:",
             max_new_tokens=40,
             device="cpu",
@@ -68,6 +77,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="llava-7b",
             source="llava-hf/llava-1.5-7b-hf",
+            purpose="photographs, drawings and posters",
             prompt="USER: <image>\nDescribe the picture in one sentence: what it shows, where and in which style. "
             "ASSISTANT:",
             max_new_tokens=64,
@@ -76,6 +86,11 @@ PRESETS: dict[str, Preset] = {
         ),
     )
 }
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether it reads owner/name, and is no folder here."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None and not Path(source).is_dir()
 
 
 def preset(name_or_source: str) -> Preset:
@@ -87,9 +102,9 @@ def preset(name_or_source: str) -> Preset:
     found = PRESETS.get(name_or_source)
     if found is not None:
         return found
-    if "://" in name_or_source or re.fullmatch(r"[\w.-]+/[\w.-]+", name_or_source) or Path(name_or_source).is_dir():
+    if "://" in name_or_source or is_hub_id(name_or_source) or Path(name_or_source).is_dir():
         name = name_or_source.rstrip("/").rsplit("/", 1)[-1]
-        return PRESETS["llava-7b"].model_copy(update={"name": name, "source": name_or_source})
+        return PRESETS["llava-7b"].model_copy(update={"name": name, "source": name_or_source, "purpose": ""})
     raise UnknownPresetError(
         f"preset={name_or_source!r}: expected one of {', '.join(sorted(PRESETS))}, a folder that exists, "
         "a hub id (owner/name), or a URI (s3://bucket/folder) of a LLaVA checkpoint"

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import fsspec
 from huggingface_hub import snapshot_download
 
 from models.captioner.errors import REBUILD, CaptionerLoadError
+from models.captioner.presets import is_hub_id
+from models.files import OutsideError, inside
 
 SUMS = "SHA256SUMS"
 PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", SUMS)
@@ -29,7 +33,7 @@ def fetch(source: str, revision: str | None, cache: Path = CACHE) -> Path:
     folder = Path(source)
     if folder.is_dir():
         return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    if not is_hub_id(source):
         raise CaptionerLoadError(source, "no such folder", f"for the tiny captioner run `{REBUILD}`")
     try:
         return Path(snapshot_download(source, revision=revision, allow_patterns=list(PATTERNS)))
@@ -54,10 +58,15 @@ def _from_store(uri: str, cache: Path) -> Path:
     unfinished = Path(tempfile.mkdtemp(dir=cache, prefix=".unfinished-"))
     try:
         for path in listing:
-            target = unfinished / path.removeprefix(root).lstrip("/")
+            name = path.removeprefix(root).removeprefix("/")
+            if not any(fnmatch(name, pattern) for pattern in PATTERNS):
+                continue  # as from a hub: no code and no pickles
+            target = inside(unfinished, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             store.get_file(path, str(target))
         _place(unfinished, folder)
+    except OutsideError as error:
+        raise CaptionerLoadError(uri, f"holds {error}", "remove that object, or copy the checkpoint anew") from error
     except OSError as error:
         raise CaptionerLoadError(
             uri, f"cannot be copied ({error})", "check the network and the disk, then retry"
@@ -101,7 +110,10 @@ def verify(folder: Path, required: bool) -> None:
         return
     for line in sums.read_text(encoding="utf-8").splitlines():
         expected, _, name = line.partition("  ")
-        path = folder / name
+        try:
+            path = inside(folder, name)
+        except OutsideError as error:
+            raise CaptionerLoadError(str(sums), f"lists {error}", "copy the checkpoint anew") from error
         if not path.is_file():
             raise CaptionerLoadError(str(path), "missing", f"restore it or rebuild it with `{REBUILD}`")
         found = _sha256(path)
@@ -111,21 +123,38 @@ def verify(folder: Path, required: bool) -> None:
             )
 
 
-def weights_digest(folder: Path) -> str:
+def weights_digest(folder: Path, expected: str | None = None) -> str:
     """sha256 (hex) of the weights' file list: the lines "<sha256>  <name>" of *.safetensors, by name.
 
-    Files of the hub's cache are links to blobs that are named by their sha256, so gigabytes are not read again.
+    Files of the hub's cache are links to blobs that are named by their sha256, so gigabytes are not read again. They
+    are where the digest is `expected`: nobody has compared the name with the bytes.
+
+    Raises:
+        CaptionerLoadError: there are no weights, or they are not the expected ones.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise CaptionerLoadError(str(folder), "holds no *.safetensors", f"for the tiny captioner run `{REBUILD}`")
-    lines = "".join(f"{_sha256(path)}  {path.name}\n" for path in files)
+    digest = list_digest({path.name: _sha256(path, trusted=expected is None) for path in files})
+    if expected not in (None, digest):
+        raise CaptionerLoadError(
+            str(folder),
+            f"its weights are {digest}, and {expected} was pinned",
+            "fetch the checkpoint anew, or pin what you have looked at: `sightline models pin-weights SOURCE`",
+        )
+    return digest
+
+
+def list_digest(sums: Mapping[str, str]) -> str:
+    """The digest of weights by their files' sha256."""
+    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, trusted: bool = False) -> str:
+    """Of a file's bytes; of one in the hub's cache by its blob's name where that is `trusted`."""
     blob = path.resolve().name
-    if path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob):
+    if trusted and path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob):
         return blob
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -56,6 +56,7 @@ class VllmCaptioner:
             ) from error
         folder = fetch(preset.source, preset.revision, cache)
         verify(folder, required=preset.verified)
+        digest = weights_digest(folder, preset.weights)
         engine = vllm.LLM(
             model=str(folder),
             dtype=preset.dtype,
@@ -71,7 +72,7 @@ class VllmCaptioner:
             prompt=preset.prompt,
             max_batch=preset.max_batch,
             image_side_limit=preset.image_side_limit,
-            provenance=provenance(preset.name, weights_digest(folder), preset.prompt, preset.max_new_tokens),
+            provenance=provenance(preset.name, digest, preset.prompt, preset.max_new_tokens),
         )
 
     @property

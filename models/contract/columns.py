@@ -17,6 +17,7 @@ Column = Sequence[Any] | npt.NDArray[Any]
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
+LARGEST = 1e9  # scaled; a network's products of a few such numbers still fit into float32
 _NUMBERS = {int, float, type(None)}  # the common types, without a look at each value
 
 
@@ -33,21 +34,28 @@ def checked_length(name: str, column: Column, rows: int) -> Column:
 
 
 def encode_dense(feature: DenseFeature, column: Column) -> Float32s:
-    """float32 [rows] of raw numbers; None and NaN become the default.
+    """float32 [rows] of raw numbers; None and NaN become the default; the feature's bounds clip.
 
-    Raises `FeatureValueError` for what is no number, infinite, not above -1 for log1p, or too large once scaled.
+    Raises `FeatureValueError` for what is no number, infinite, not above -1 for log1p, or beyond `LARGEST` once scaled.
     """
     raw = _numbers(feature.name, column)
     raw = np.where(np.isnan(raw), feature.default, raw)
     _refuse_where(np.isinf(raw), feature.name, column, "a finite number", "leave the value out if it is unknown")
+    if feature.low is not None or feature.high is not None:
+        raw = np.clip(raw, feature.low, feature.high)
     if feature.transform == "log1p":
         _refuse_where(raw <= -1.0, feature.name, column, "a number above -1 (log1p)", "correct the value")
         raw = np.log1p(raw)
+    elif feature.transform == "quantile":
+        raw = np.interp(raw, *np.array(feature.knots).T)
     with np.errstate(over="ignore"):
-        scaled = ((raw - feature.mean) / feature.std).astype(np.float32)
-        scaled += np.float32(0.0)  # -0.0 becomes 0.0: equal numbers, equal bytes
-    _refuse_where(~np.isfinite(scaled), feature.name, column, "a number that scales into float32", "correct the value")
-    return scaled
+        scaled = (raw - feature.mean) / feature.std
+    far = np.abs(scaled) > LARGEST  # infinities too
+    expected = f"a number within {LARGEST:g} deviations ({feature.std:g}) of the mean ({feature.mean:g})"
+    _refuse_where(far, feature.name, column, expected, "correct the value, or train again: new contracts have bounds")
+    single = scaled.astype(np.float32)
+    single += np.float32(0.0)  # -0.0 becomes 0.0: equal numbers, equal bytes
+    return single
 
 
 def _numbers(name: str, column: Column) -> Float64s:
@@ -99,7 +107,7 @@ class CategoricalEncoder:
     def encode(self, column: Column) -> Int64s:
         """int64 [rows]. None and NaN are missing (0). Raises `FeatureValueError` for a value of another type.
 
-        Vocabulary and hash_buckets take strings; integer_range takes integers and whole floats.
+        Vocabulary and hash_buckets take strings; integer_range takes integers and whole floats, one of 0 to 1 booleans.
         """
         encoding = self._feature.encoding
         match encoding:
@@ -134,6 +142,8 @@ class CategoricalEncoder:
             return np.where(inside, shifted, UNKNOWN)
         values = column.tolist() if isinstance(column, np.ndarray) else list(column)
         values = [None if _is_nan(value) else value for value in values]
+        if encoding.binary:
+            values = [int(value) if isinstance(value, bool | np.bool_) else value for value in values]
         fix = "give an int, or leave the value out"
         _refuse_types(self._feature.name, values, _is_whole, "a whole number", fix)
         table = {v: _integer_bucket(v, encoding) for v in set(values)}

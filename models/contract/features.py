@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from models.contract.encoders import MAX_BUCKETS, Buckets, Encoder, Seed
 from models.contract.frozen import Frozen, broken
@@ -20,10 +21,17 @@ MAX_VALUES = 1_000_000
 INT64_MAX = 2**63 - 1
 
 
-class DenseFeature(Frozen):
-    """One number: float32((transform(value) - mean) / std), computed in float64. A missing value becomes `default`.
+Knot = tuple[float, float]
+MAX_KNOTS = 1025
 
-    `default` is a raw value: it is transformed and scaled like any other.
+
+class DenseFeature(Frozen):
+    """One number: float32((transform(clip(value)) - mean) / std), computed in float64.
+
+    A missing value becomes `default`. `default`, `low` and `high` are raw values: `default` is clipped, transformed
+    and scaled like any other. `low` and `high` are the bounds that were learned with the scale; None clips nothing
+    there. `quantile` interpolates between `knots` (raw value, share of the training rows below it) and stays at the
+    outermost ones. Bounds and knots belong to contracts of format 2; where none is given the document has none.
     """
 
     name: Name
@@ -31,14 +39,49 @@ class DenseFeature(Frozen):
     default: float
     mean: float = 0.0
     std: Annotated[float, Field(gt=0.0)] = 1.0
-    transform: Literal["identity", "log1p"] = "identity"
+    transform: Literal["identity", "log1p", "quantile"] = "identity"
+    low: float | None = None
+    high: float | None = None
+    knots: Annotated[tuple[Annotated[Knot, Field(strict=False)], ...], Field(max_length=MAX_KNOTS, strict=False)] = ()
     description: Description = ""
 
+    @property
+    def learned(self) -> bool:
+        """Whether it has bounds or knots, which contracts of format 1 do not know."""
+        return self.low is not None or self.high is not None or bool(self.knots)
+
     @model_validator(mode="after")
-    def _default_has_a_logarithm(self) -> Self:
-        if self.transform == "log1p" and self.default <= -1.0:
-            raise broken("default", self.default, "a number above -1 for log1p", "change the default or the transform")
+    def _bounds_are_in_order(self) -> Self:
+        if self.low is not None and self.high is not None and self.high < self.low:
+            raise broken("high", self.high, f"at least low ({self.low})", "swap or correct low and high")
         return self
+
+    @model_validator(mode="after")
+    def _logarithms_exist(self) -> Self:
+        for path, value in (("default", self.default), ("low", self.low)):
+            if self.transform == "log1p" and value is not None and value <= -1.0:
+                raise broken(path, value, "a number above -1 for log1p", f"change {path} or the transform")
+        return self
+
+    @model_validator(mode="after")
+    def _knots_rise(self) -> Self:
+        if self.transform != "quantile":
+            if self.knots:
+                raise broken("knots", self.knots, f"none for the transform {self.transform}", "leave the knots out")
+            return self
+        values, shares = zip(*self.knots, strict=True) if self.knots else ((), ())
+        rising = all(a < b for column in (values, shares) for a, b in pairwise(column))
+        if len(values) < 2 or not rising or shares[0] < 0.0 or shares[-1] > 1.0:
+            expected = "two or more pairs of value and share, both rising, shares of 0 to 1"
+            raise broken("knots", self.knots, expected, "learn the knots again")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that a contract of format 1 keeps its document and its digest."""
+        document: dict[str, Any] = handler(self)
+        absent = [name for name in ("low", "high", "knots") if getattr(self, name) in (None, ())]
+        return {name: value for name, value in document.items() if name not in absent}
 
 
 class Vocabulary(Frozen):
@@ -72,7 +115,10 @@ class HashBuckets(Frozen):
 
 
 class IntegerRange(Frozen):
-    """Integers of `low`..`high` (both included): bucket 2 + value - low; any other is 1, a missing one 0."""
+    """Integers of `low`..`high` (both included): bucket 2 + value - low; any other is 1, a missing one 0.
+
+    The range 0 to 1 takes booleans too.
+    """
 
     kind: Literal["integer_range"] = "integer_range"
     low: Annotated[int, Field(ge=-INT64_MAX, le=INT64_MAX)]
@@ -90,6 +136,11 @@ class IntegerRange(Frozen):
     def buckets(self) -> int:
         """Rows of the embedding table."""
         return self.high - self.low + 1 + RESERVED
+
+    @property
+    def binary(self) -> bool:
+        """Whether it is the range of a boolean."""
+        return (self.low, self.high) == (0, 1)
 
 
 Encoding = Annotated[Vocabulary | HashBuckets | IntegerRange, Field(discriminator="kind")]

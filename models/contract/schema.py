@@ -33,10 +33,11 @@ class TensorSpec:
 class Contract(Frozen):
     """What a ranker is fed. `format` is the version of the encoding arithmetic itself; `version` is the user's.
 
+    Format 2 has dense features with learned bounds and quantiles; format 1 is read and encodes as it always did.
     Raises `ContractFormatError` with every fault found.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1
     name: Name
     version: Annotated[int, Field(ge=1, le=2**31 - 1)]
     description: Description = ""
@@ -56,6 +57,12 @@ class Contract(Frozen):
     def _features_agree(self) -> Self:
         for fault in cross_faults({"dense": self.dense, "categorical": self.categorical, "caption": self.caption}):
             raise broken(fault.path, fault.value, fault.expected, fault.fix)
+        for place, feature in enumerate(self.dense):
+            if self.format == 1 and feature.learned:
+                expected = "no bounds and no knots in format 1"
+                raise broken(
+                    f"dense[{place}]", feature.name, expected, "write format: 2, or leave low, high, knots out"
+                )
         return self
 
     @property

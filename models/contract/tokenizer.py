@@ -24,6 +24,7 @@ from models.contract.words import split_words
 
 Ids = npt.NDArray[np.int32]
 BLOCK_CAPTIONS = 2048  # temporaries stay small, and a full cache is emptied between blocks
+_SPACES = (SPACE_MARK, "\u0120")  # a space as LLaMA's and GPT's tokenizers write it
 CACHE_WORDS = 131_072
 CACHE_BYTES = 4_000_000
 
@@ -77,6 +78,17 @@ class CaptionTokenizer:
                 f"caption.encoder.vocabulary_size: is {encoder.vocabulary_size}; expected at least "
                 f"{self.vocabulary_size}, the tokenizer's; raise it or use another encoder"
             )
+
+    def word_starts(self) -> npt.NDArray[np.bool_]:
+        """For each id, whether its piece begins a word: by its mark of a space (▁ or Ġ), or, where the tokenizer marks
+        what continues a word (##), by the lack of that; [vocabulary_size].
+        """
+        pieces = self._library.get_vocab(with_added_tokens=False)
+        continues = any(piece.startswith("##") for piece in pieces)
+        starts = np.zeros(self.vocabulary_size, dtype=np.bool_)
+        for piece, number in pieces.items():
+            starts[number] = not piece.startswith("##") if continues else piece.startswith(_SPACES)
+        return starts
 
     @property
     def caches_words(self) -> bool:

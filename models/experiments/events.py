@@ -18,9 +18,18 @@ KEY_VARIABLE = "SIGHTLINE_PSEUDONYM_KEY"
 """Environment variable with the key of pseudonyms: the same in transformers and collector."""
 KEY_BYTES = 16
 """A key has at least so many bytes of UTF-8."""
+KEY_HEADER = "x-sightline-pseudonyms"
+"""Header of a request with exposures: the fingerprint of the key under which they were made."""
 
 EventId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Pseudonym = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""A name that repeats in many events."""
+ItemId = Annotated[str, StringConstraints(max_length=512)]
+Short = Annotated[str, StringConstraints(max_length=64)]
+MOST_ITEMS = 4096
+MOST_DETAIL = 256 << 10
+"""Characters of an exposure's items together."""
 EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Seconds = Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False)]
 
@@ -28,6 +37,11 @@ Seconds = Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False)]
 def pseudonym(key: bytes, user_id: str) -> str:
     """HMAC-SHA256 of the user's id, the first 16 bytes in hex."""
     return hmac.digest(key, user_id.encode(), "sha256")[:16].hex()
+
+
+def key_fingerprint(key: bytes) -> str:
+    """By which two processes see that they have the same key, without showing it: 32 hex digits."""
+    return hmac.digest(key, b"sightline collector", "sha256").hex()[:32]
 
 
 class Exposure(BaseModel):
@@ -42,22 +56,22 @@ class Exposure(BaseModel):
 
     id: EventId
     time: Seconds
-    experiment: str
-    uid: str
+    experiment: Word
+    uid: Word
     revision: int = Field(ge=1)
     user: Pseudonym
-    arm: str
-    served: str
-    fallback: str | None = None
-    model: str
-    bundle_id: str
-    contract_digest: str
+    arm: Word
+    served: Word
+    fallback: Short | None = None
+    model: Word
+    bundle_id: Word
+    contract_digest: Word
     candidates: int = Field(ge=1)
     captioned: int = Field(ge=0)
     seconds: float = Field(ge=0)
-    degraded: tuple[str, ...] = ()
-    items: tuple[str, ...] = ()
-    scores: tuple[float, ...] = ()
+    degraded: tuple[Short, ...] = Field(default=(), max_length=32)
+    items: tuple[ItemId, ...] = Field(default=(), max_length=MOST_ITEMS)
+    scores: tuple[float, ...] = Field(default=(), max_length=MOST_ITEMS)
 
 
 class Outcome(BaseModel):
@@ -70,4 +84,4 @@ class Outcome(BaseModel):
     user: Annotated[str, StringConstraints(min_length=1, max_length=512)]
     event: EventName
     value: float = Field(1.0, allow_inf_nan=False, ge=-1e12, le=1e12)
-    item: Annotated[str, StringConstraints(max_length=512)] | None = None
+    item: ItemId | None = None

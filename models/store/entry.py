@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from models.bundle import FileEntry, Instant, Sha256
+from models.bundle import FileEntry, Instant, Sha256, digest_of
 from models.store.errors import DamagedEntryError, ModelStoreError
 
 ENTRY, CLAIM, BUNDLE, REPOSITORY = "entry.json", "claim.json", "bundle", "repository"
@@ -90,4 +89,4 @@ def number_of(text: str) -> int | None:
 
 def _digest(fields: dict[str, object]) -> str:
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return digest_of(text.encode())

@@ -19,3 +19,7 @@ class UnfinishedEntryError(ModelStoreError):
 
 class DamagedEntryError(ModelStoreError):
     """What the store holds is not what was published."""
+
+
+class UntrustedError(ModelStoreError):
+    """What the store holds may be whole, and is not by whom or not the one that this site demands."""

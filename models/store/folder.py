@@ -6,15 +6,17 @@ gets a number that the others cannot get, and how a file appears whole.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from models.files import write_atomic
-from models.store.entry import CLAIM
-from models.store.errors import ModelStoreError, NoSuchEntryError, StoreUnreachableError
+from models.disk import NoRoomError
+from models.files import OutsideError, inside, write_atomic
+from models.store.entry import CLAIM, ENTRY
+from models.store.errors import DamagedEntryError, ModelStoreError, NoSuchEntryError, StoreUnreachableError
 
 CHUNK = 1 << 20
 """Bytes read at a time."""
@@ -98,12 +100,12 @@ class LocalFolder:
                 self.path.mkdir()  # atomic, also on NFS
             except FileExistsError:
                 return False
-            write_atomic(self.path / CLAIM, content)
+            self._write(CLAIM, content)
             return True
 
     def write(self, path: str, content: bytes) -> None:
         with self._speaking("written"):
-            write_atomic(self.path / path, content)
+            self._write(path, content)
 
     def upload(self, path: str, source: Path) -> None:
         self.write(path, source.read_bytes())
@@ -111,12 +113,23 @@ class LocalFolder:
     def chunks(self, path: str) -> Iterator[bytes]:
         with self._speaking("read"):
             try:
-                file = (self.path / path).open("rb")
+                file = inside(self.path, path).open("rb")
+            except OutsideError as error:
+                raise DamagedEntryError(f"{self.path}: {error}; publish the bundle again") from error
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise NoSuchEntryError(f"{self.path / path}: no such file") from error
             with file:
                 while data := file.read(CHUNK):
                     yield data
+
+    def _write(self, path: str, content: bytes) -> None:
+        """Write a file; where there is no room for it, a number that is not committed goes: it only takes room."""
+        try:
+            write_atomic(self.path / path, content)
+        except NoRoomError:
+            if not (self.path / ENTRY).exists():
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     @contextmanager
     def _speaking(self, done: str) -> Iterator[None]:

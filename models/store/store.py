@@ -4,6 +4,7 @@
     <store>/<name>/<number>/bundle/…                        the bundle as training wrote it
     <store>/<name>/<number>/repository/<name>/config.pbtxt  the same as a Triton repository: KServe's storageUri is
     <store>/<name>/<number>/repository/<name>/1/model.onnx  this `repository`
+    <store>/<name>/<number>/signature.json                  who made it, where somebody signed it
     <store>/<name>/<number>/entry.json                      sha256 of every file above: written last, it commits
 
 What has no entry.json is not there, whatever else is: list shows it as unfinished, verify and fetch refuse it.
@@ -19,13 +20,18 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.bundle import Bundle, FileEntry, read_bundle
+from models.bundle import SIGNATURE, Bundle, FileEntry, read_bundle
 from models.store.entry import BUNDLE, CLAIM, ENTRY, REPOSITORY, Entry, checked_name, is_name, number_of
 from models.store.errors import DamagedEntryError, ModelStoreError, NoSuchEntryError
 from models.store.folder import Folder, folder_at
 from models.store.scratch import scratch
+from models.store.signature import Statement, sign
 from models.triton.repository import place_model
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _TRIES = 1000
 
@@ -55,6 +61,11 @@ class Published:
     def repository(self) -> str:
         return f"{self.uri}/{REPOSITORY}"
 
+    @property
+    def pinned(self) -> str:
+        """The URI with the bundle's digest: whoever opens it gets this bundle or none."""
+        return f"{self.uri}@{self.entry.bundle}"
+
 
 class ModelStore:
     """A store at a path or an fsspec URI (`s3://bucket/models`)."""
@@ -71,7 +82,9 @@ class ModelStore:
         """
         return cls(folder_at(uri))
 
-    def publish(self, bundle: Path, *, created: str, name: str | None = None) -> Published:
+    def publish(
+        self, bundle: Path, *, created: str, name: str | None = None, key: Ed25519PrivateKey | None = None
+    ) -> Published:
         """Publish a bundle under the next number of `name`: whole, or not at all.
 
         The bundle is copied to this machine's temporary folder first, and that copy is verified and published: a
@@ -81,6 +94,7 @@ class ModelStore:
             bundle: a bundle's folder.
             created: ISO 8601 time of publishing, with its zone.
             name: the model's name; the one that the bundle's manifest has if left out.
+            key: signs the entry; not signed if left out.
 
         Raises:
             BundleError: `bundle` is not a whole, unchanged bundle; nothing was published.
@@ -97,6 +111,8 @@ class ModelStore:
                 if path != CLAIM:
                     place.upload(path, staged / path)
             _check_sizes(place, entry)
+            if key is not None:
+                place.write(SIGNATURE, sign(Statement.of_entry(entry), key).to_json())
             place.write(ENTRY, entry.to_json())
         return Published(entry, place.uri)
 
@@ -153,7 +169,7 @@ def _given(model: Folder) -> list[int]:
 
 def _copied(bundle: Path, target: Path) -> Bundle:
     read_bundle(bundle)  # speaks of the given folder when it is none
-    shutil.copytree(bundle, target)
+    shutil.copytree(bundle, target, ignore=shutil.ignore_patterns(SIGNATURE))  # of the folder, not of the entry
     return read_bundle(target)
 
 

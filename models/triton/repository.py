@@ -14,7 +14,7 @@ from pathlib import Path
 
 from models.bundle import Bundle
 from models.files import new_folder, write_atomic
-from models.triton.config import Platform, TritonSettings, config_text
+from models.triton.config import Device, Platform, TritonSettings, config_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -53,11 +53,14 @@ def place_model(
         raise RepositoryError(f"keep={keep}: expected at least 1, the version that is being placed")
     folder = repository / model_name
     folder.mkdir(parents=True, exist_ok=True)
+    for grave in folder.glob(_grave("*")):  # of a removal that was killed
+        shutil.rmtree(grave, ignore_errors=True)
     other = _other_contract(folder, bundle)
     if other and not replace:
         raise RepositoryError(
             f"{folder} holds versions of contract {other}, the bundle {bundle.path} has contract "
-            f"{bundle.contract.digest}; place it under another model name, or replace the model (replace=True)"
+            f"{bundle.contract.digest}; place it under another model name, or remove the others, to which there is "
+            f"no way back then: sightline export {bundle.path} {repository} --name {model_name} --replace"
         )
     old = versions(folder)
     version = max(old, default=0) + 1
@@ -75,6 +78,19 @@ def place_model(
     return version
 
 
+def placed_version(
+    model: Path, bundle: Bundle, *, platform: Platform = "onnxruntime", device: Device = "cpu"
+) -> int | None:
+    """The newest version's number when it is this bundle, whole, for this platform and device."""
+    if not model.is_dir() or config_parameters(model).get("bundle") != bundle.id or not (there := versions(model)):
+        return None
+    newest = model / str(there[-1])
+    onnx = newest / "model.onnx"
+    same = onnx.is_file() and onnx.read_bytes() == bundle.onnx_path.read_bytes()
+    same = same and f"kind: KIND_{device.upper()}" in (model / "config.pbtxt").read_text()
+    return there[-1] if same and (newest / "model.py").is_file() == (platform == "python") else None
+
+
 def versions(model_folder: Path) -> list[int]:
     """The version numbers on disk, ascending."""
     return sorted(int(each.name) for each in model_folder.iterdir() if each.is_dir() and each.name.isdecimal())
@@ -87,6 +103,14 @@ def config_parameters(model_folder: Path) -> dict[str, str]:
         return {}
     pattern = r'^parameters \{ key: "([^"]*)" value \{ string_value: "([^"]*)" \} \}$'
     return dict(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
+
+
+def platform_of(model_folder: Path) -> Platform | None:
+    """What runs the model of a `config.pbtxt` that this module wrote; None when there is none."""
+    path = model_folder / "config.pbtxt"
+    if not path.is_file():
+        return None
+    return "python" if re.search(r'^backend: "python"$', path.read_text("utf-8"), re.MULTILINE) else "onnxruntime"
 
 
 def _other_contract(folder: Path, bundle: Bundle) -> str | None:
@@ -109,9 +133,12 @@ def _sha256(path: Path) -> str:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _grave(version: str) -> str:
+    return f".{version}.removed"
+
+
 def _remove(folder: Path) -> None:
     """Out of Triton's sight by one rename, then deleted: a half-deleted version is never loaded."""
-    grave = folder.with_name(f".{folder.name}.removed")
-    shutil.rmtree(grave, ignore_errors=True)
+    grave = folder.with_name(_grave(folder.name))
     folder.rename(grave)
     shutil.rmtree(grave)

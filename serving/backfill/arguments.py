@@ -6,6 +6,10 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from serving.captioner.hosts import listed_hosts
+
+HOSTS_VARIABLE = "SIGHTLINE_PICTURE_HOSTS"
+"""Names the hosts of --picture-host, separated by commas."""
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Set by Kubernetes in the pods of an Indexed Job."""
 
@@ -27,18 +31,28 @@ class Arguments:
     max_failed_share: float
     again: bool
     only_missing: bool
+    picture_hosts: frozenset[str]
+    replace_data: bool
 
 
 def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     """Read the command line; ends the process with 2 and the usage when it is wrong."""
     parser = _parser()
     given = parser.parse_args(argv)
+    try:
+        given.picture_hosts = listed_hosts([*given.picture_hosts, environ.get(HOSTS_VARIABLE, "")])
+    except ValueError as error:
+        parser.error(f"--picture-host or ${HOSTS_VARIABLE}: {error}")
     if given.shard is None:
         given.shard = _index(parser, environ, given.shards)
     if given.shard >= given.shards:
         parser.error(f"--shard {given.shard} of {given.shards}: shards are numbered from 0 to {given.shards - 1}")
     if given.only_missing and not given.store.startswith(("redis://", "rediss://")):
         parser.error("--only-missing needs a store in Redis, where the transformers note what they miss")
+    if given.only_missing and given.replace_data:
+        parser.error(
+            "--replace-data with --only-missing would leave the store with those items alone; give one of them"
+        )
     return Arguments(**vars(given))
 
 
@@ -89,6 +103,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--again", action="store_true", help="caption anew what has a caption of this captioner, prompt and picture")
     add("--only-missing", action="store_true", help="only items that were ranked without caption, as noted in Redis")
+    add(
+        "--picture-host",
+        dest="picture_hosts",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help=f"fetch pictures from this host although its address is private; repeatable (or ${HOSTS_VARIABLE})",
+    )
+    add(
+        "--replace-data",
+        action="store_true",
+        help="the store may hold another data set: remove its rows (those of --data are written anew in any case)",
+    )
     return parser
 
 

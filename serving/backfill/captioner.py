@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from PIL import Image
 
@@ -23,7 +24,7 @@ async def wait_for_captioner(client: CaptionClient, seconds: float, say: Callabl
         CaptionerUnreachableError: it did not answer within `seconds`.
         BackfillError: it answers, and cannot even caption a grey picture.
     """
-    probe = CaptionClient(client.url, patience_s=0, timeout_s=client.timeout_s, transport=client.transport)
+    probe = replace(client, patience_s=0)
     deadline = time.monotonic() + seconds
     told = False
     while True:

@@ -12,11 +12,14 @@ from models.contract import CaptionTokenizer
 from serving.backfill.arguments import Arguments
 from serving.backfill.catalogue import Catalogue, read_catalogue, shard_of
 from serving.backfill.ledger import Ledger
+from serving.backfill.pictures import PictureReader
 from serving.backfill.shard import Shard, Store, Tally
 from serving.captioner.client import CaptionClient
 from serving.items.redis_store import RedisStore
 from serving.items.uri import open_store
-from training.job_inputs import read_bytes
+from serving.tls import believed
+from training.job_inputs import read_bytes, read_recipe
+from training.recipe import CaptionSettings
 
 Say = Callable[[str], None]
 
@@ -36,19 +39,28 @@ def do_shard(arguments: Arguments, tally: Tally, say: Say) -> str:
         shard = Shard(
             catalogue=catalogue,
             names=_names(arguments, catalogue, store),
-            client=CaptionClient(arguments.captioner, patience_s=arguments.wait_seconds),
+            client=CaptionClient(arguments.captioner, patience_s=arguments.wait_seconds, verify=believed(os.environ)),
+            reader=PictureReader(arguments.picture_hosts),
             tokenizer=tokenizer,
             store=store,
             ledger=ledger,
             again=arguments.again,
+            replace_data=arguments.replace_data,
+            remedy="the same command with --replace-data",
             batch=arguments.batch,
             wait_seconds=arguments.wait_seconds,
             max_failed_share=arguments.max_failed_share,
+            max_tokens=max_tokens(arguments.recipe),
             say=say,
             tally=tally,
         )
         asyncio.run(_until_signal(shard))
     return ledger.result
+
+
+def max_tokens(recipe: str | None) -> int:
+    """Where training by a recipe cuts captions. Raises what `training.job_inputs.read_recipe` does."""
+    return (CaptionSettings() if recipe is None else read_recipe(recipe).caption).max_tokens
 
 
 def _names(arguments: Arguments, catalogue: Catalogue, store: Store) -> list[str]:

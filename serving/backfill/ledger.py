@@ -8,7 +8,6 @@ progress-<shard>-of-<shards>/<n>.parquet   what an unfinished run has captioned,
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -21,19 +20,25 @@ import pyarrow.parquet as pq
 
 from models.files import write_atomic
 from serving.backfill.errors import BackfillError, PlaceError
+from training.data.table_files import driver_errors
 
-SCHEMA = pa.schema([(name, pa.string()) for name in ("item_id", "caption", "captioner", "prompt", "image")])
+SCHEMA = pa.schema([(name, pa.string()) for name in ("item_id", "caption", "captioner", "prompt", "image", "place")])
+_ADDED = frozenset({"place"})
+"""Columns that files of earlier versions do not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A caption, or None for a picture that was refused; `image` is the sha256 of the picture's bytes."""
+    """A caption, or None for a picture that was refused; `image` is the sha256 of the picture's bytes, `place` where it
+    was read.
+    """
 
     item_id: str
     caption: str | None
     captioner: str
     prompt: str
     image: str
+    place: str = ""
 
     @property
     def made(self) -> tuple[str, str, str]:
@@ -61,6 +66,11 @@ class Ledger:
         """Where the shard's result is."""
         return f"{self._out}/captions-{self._name}.parquet"
 
+    @property
+    def failed(self) -> str:
+        """Where it is listed which pictures got no caption."""
+        return f"{self._out}/failed-{self._name}.jsonl"
+
     def known(self, again: bool) -> dict[str, Record]:
         """The records of a finished run (not with `again`), and over them those of an unfinished one, by item id."""
         found: dict[str, Record] = {}
@@ -82,7 +92,7 @@ class Ledger:
         name = f"failed-{self._name}.jsonl"
         lines = (orjson.dumps({"item_id": item, "failure": why}) + b"\n" for item, why in failed.items())
         self._write(name, b"".join(lines))
-        return f"{self._out}/{name}"
+        return self.failed
 
     def finish(self, records: Iterable[Record]) -> None:
         """Write the result, then forget the steps."""
@@ -99,12 +109,13 @@ class Ledger:
     def _records(self, path: str) -> dict[str, Record]:
         try:
             with self._files.open(path, "rb") as file:
-                table = pq.ParquetFile(file).read()
-        except (pa.ArrowException, *_driver_errors()) as error:
+                table = pq.ParquetFile(file, page_checksum_verification=True).read()
+        except (pa.ArrowException, *driver_errors()) as error:
             raise BackfillError(f"{path}: cannot be read ({str(error).splitlines()[0]}); remove it") from error
-        if not set(SCHEMA.names) <= set(table.column_names):
+        if not set(SCHEMA.names) - _ADDED <= set(table.column_names):
             raise BackfillError(f"{path}: has columns {table.column_names}, expected {SCHEMA.names}; remove the file")
-        return {row["item_id"]: Record(**row) for row in table.select(SCHEMA.names).to_pylist()}
+        known = [name for name in SCHEMA.names if name in table.column_names]
+        return {row["item_id"]: Record(**row) for row in table.select(known).to_pylist()}
 
     def _write(self, name: str, data: bytes) -> None:
         """A local file gets its name when it is whole; an object appears when it is whole."""
@@ -113,7 +124,7 @@ class Ledger:
                 write_atomic(Path(self._root) / name, data)
             else:
                 self._files.pipe_file(f"{self._root}/{name}", data)
-        except _driver_errors() as error:
+        except driver_errors() as error:
             raise PlaceError(f"{self._out}/{name}: cannot be written ({error}); give an --out that can") from error
 
     def _ask(self, question: Callable[[str], Any], path: str) -> Any:
@@ -122,19 +133,14 @@ class Ledger:
             return question(path)
         except FileNotFoundError:
             return None
-        except _driver_errors() as error:
+        except driver_errors() as error:
             raise BackfillError(
                 f"--out {self._out}: cannot be used ({error}); check address and credentials"
             ) from error
 
 
-def _driver_errors() -> tuple[type[Exception], ...]:
-    """S3's client has errors that are no OSErrors (no credentials, no answer); it is loaded only where S3 is used."""
-    module = sys.modules.get("botocore.exceptions")
-    return (OSError,) if module is None else (OSError, module.BotoCoreError, module.ClientError)
-
-
 def _parquet(records: Iterable[Record]) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(record) for record in records], schema=SCHEMA), buffer)
+    table = pa.Table.from_pylist([asdict(record) for record in records], schema=SCHEMA)
+    pq.write_table(table, buffer, write_page_checksum=True)
     return buffer.getvalue()

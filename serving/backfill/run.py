@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+from models.printable import printable
 from models.termination import EXIT_AWAY, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, write_termination
 from serving.backfill.arguments import Arguments, parse
+from training.job_places import fleeting_places
 
 
 class Interrupted(BaseException):
@@ -25,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     document: dict[str, Any] = {"job": "backfill", "shard": f"{arguments.shard} of {arguments.shards}"}
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
+    if fleeting := list(fleeting_places({"--out": arguments.out}, os.environ)):
+        document["warnings"] = fleeting
+        _say(f"WARNING: {fleeting[0]}")
     try:
         outcome, message, code = _ended(arguments, document)
     except (Interrupted, asyncio.CancelledError):
@@ -54,6 +59,8 @@ def _ended(arguments: Arguments, document: dict[str, Any]) -> tuple[str, str, in
         return "failed", f"{type(error).__name__}: {error}; see the log", EXIT_FAILED
     finally:
         document.update(tally.counts())
+        if tally.cuts is not None:
+            document["captions_cut"] = tally.cuts.document()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -61,7 +68,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"backfill: {text}\n")
+    sys.stderr.write(f"backfill: {printable(text)}\n")
     sys.stderr.flush()
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from models.contract import CaptionTokenizer
+from models.contract.cuts import CaptionCuts, caption_cuts
 from models.items import ItemRow, StoredCaption, UserRow
 from serving.backfill.captioner import wait_for_captioner
 from serving.backfill.catalogue import Catalogue
 from serving.backfill.errors import BackfillError
 from serving.backfill.ledger import Ledger, Record
-from serving.backfill.pictures import Picture, read_pictures
+from serving.backfill.pictures import Picture, PictureReader
 from serving.captioner.client import CaptionClient
 from serving.items.lmdb_store import LmdbStore
+from serving.items.origin import claimed
 from serving.items.redis_store import RedisStore
 
 Store = LmdbStore | RedisStore
@@ -32,6 +34,8 @@ class Tally:
     kept: int = 0
     without_picture: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    cuts: CaptionCuts | None = None
+    """Of the finished shard's captions, what the recipe's max_tokens leaves."""
 
     @property
     def pictures(self) -> int:
@@ -55,31 +59,45 @@ class Shard:
         names: the items to look at, of the catalogue's.
         batch: items per step; a kill loses one step.
         wait_seconds: how long the captioner may be away, at the start and in between.
-        tally: is counted up while the work goes on.
+        max_tokens: where training will cut captions.
+        tally: is counted up while the work goes on; `progress` then hears (items looked at, items in all).
+        replace_data: the store may hold another data set, whose rows are removed; `remedy` is the command that says so.
     """
 
     catalogue: Catalogue
     names: Sequence[str]
     client: CaptionClient
+    reader: PictureReader
     tokenizer: CaptionTokenizer
     store: Store
     ledger: Ledger
     again: bool
+    replace_data: bool
+    remedy: str
     batch: int
     wait_seconds: float
     max_failed_share: float
+    max_tokens: int
     say: Callable[[str], None]
     tally: Tally
+    progress: Callable[[int, int], None] = lambda done, of: None
 
     async def work(self) -> None:
         """Do it, from where an earlier run was interrupted.
 
         Raises:
             BackfillError: too many pictures have no caption; or what the parts raise.
+            ItemStoreOriginError: the store holds another data set; nothing was captioned or written.
             CaptionerUnreachableError, ItemStoreError: what is stored stays, the next run goes on.
         """
+        origin, found = self.catalogue.origin, self.store.origin()
+        mine = claimed(found, not self.store.count(), origin, self.remedy, self.replace_data)
         made = await wait_for_captioner(self.client, self.wait_seconds, self.say)
         records = self.ledger.known(self.again)
+        if self.replace_data:
+            self._remove_others(found is not None and (found.place == origin.place or found.includes(origin.digest)))
+        if mine != found:
+            self.store.set_origin(mine)
         if self.catalogue.users:
             self.store.put_users(UserRow(user, values) for user, values in self.catalogue.users.items())
         steps = [self.names[at : at + self.batch] for at in range(0, len(self.names), self.batch)]
@@ -90,17 +108,30 @@ class Shard:
                 reading = asyncio.create_task(self._read(steps[number] if number < len(steps) else ()))
                 await self._step(step, pictures, records, made)
                 self.say(f"step {number} of {len(steps)}: {self.tally}")
+                self.progress(self.tally.items, len(self.names))
         finally:
             reading.cancel()
         self._finish(records, made)
 
     async def _read(self, step: Sequence[str]) -> dict[str, Picture]:
         """The step's pictures; read while the one before is captioned."""
-        return await read_pictures({item: place for item in step if (place := self.catalogue.pictures[item])})
+        return await self.reader.read_many({item: place for item in step if (place := self.catalogue.pictures[item])})
+
+    def _remove_others(self, same: bool) -> None:
+        """Remove the rows that are not of this data: all that this shard may, if the store was another data set's."""
+        others = [
+            row.item_id
+            for row in self.store.items()
+            if self.catalogue.owns(row.item_id) and (row.item_id not in self.catalogue.pictures or not same)
+        ]
+        self.store.remove_many(others)
+        if self.catalogue.shard == 0:
+            self.store.remove_users([user for user in self.store.user_ids() if user not in self.catalogue.users])
 
     async def _step(
         self, step: Sequence[str], pictures: Mapping[str, Picture], records: dict[str, Record], made: tuple[str, str]
     ) -> None:
+        self._settle(step, pictures, records)
         wanted = []
         for item, picture in pictures.items():
             known = records.get(item)
@@ -114,9 +145,28 @@ class Shard:
         if new:
             self.ledger.step(new.values())  # before the store: who is killed here only writes the rows again
         records.update(new)
-        self._write(step, records)
+        self._write(step, pictures, records)
         self.tally.items += len(step)
         self.tally.without_picture += len(step) - len(pictures)
+
+    def _settle(self, step: Sequence[str], pictures: Mapping[str, Picture], records: dict[str, Record]) -> None:
+        """Forget captions of other pictures than the items have now; note where the same picture is now."""
+        for item in step:
+            known = records.get(item)
+            if known and not self._counts(known, pictures.get(item)):
+                del records[item]
+            elif known and known.place != self.catalogue.pictures[item]:
+                records[item] = replace(known, place=self.catalogue.pictures[item] or "")
+
+    def _counts(self, known: Record, picture: Picture | None) -> bool:
+        """Whether a caption is of the picture that its item has now; one that cannot be read now is taken for the one
+        that was read at that place.
+        """
+        if picture is None:
+            return False
+        if picture.failure is not None:
+            return known.place == self.catalogue.pictures[known.item_id]
+        return known.image == picture.sha256
 
     async def _captioned(
         self, wanted: Sequence[tuple[str, bytes]], pictures: Mapping[str, Picture]
@@ -127,30 +177,28 @@ class Shard:
                 reason = f"{result.error.code}: {result.error.message}" if result.error else "no caption came back"
                 self._failed(result.id, reason)
                 continue
-            image = pictures[result.id].sha256
-            new[result.id] = Record(result.id, result.text, result.captioner, result.prompt, image)
+            image, place = pictures[result.id].sha256, self.catalogue.pictures[result.id] or ""
+            new[result.id] = Record(result.id, result.text, result.captioner, result.prompt, image, place)
         self.tally.captioned += len(new)
         return new
 
-    def _write(self, step: Sequence[str], records: Mapping[str, Record]) -> None:
-        """Write the rows that differ from those in the store; an item whose picture failed keeps the caption it has."""
-        written = [records[item] for item in step if item in records]
-        texts = [(record, record.caption) for record in written if record.caption is not None]
-        tokens = self.tokenizer.encode([text for _, text in texts])
-        captions = {
-            record.item_id: StoredCaption(
-                text, np.asarray(ids, np.int32), self.tokenizer.sha256, record.captioner, record.prompt
-            )
-            for (record, text), ids in zip(texts, tokens, strict=True)
-        }
+    def _write(self, step: Sequence[str], pictures: Mapping[str, Picture], records: Mapping[str, Record]) -> None:
+        """Write the rows that differ from those in the store: every item has one, with a caption or without."""
+        captions = stored_captions([records[item] for item in step if item in records], self.tokenizer)
         changed = []
         for item, row in zip(step, self.store.get_many(step), strict=True):
-            caption = captions.get(item) or (row.caption if row else None)
+            caption = captions.get(item) or self._kept(row, pictures.get(item))
             wanted = ItemRow(item, caption, self.catalogue.features[item])
             if row != wanted:
                 changed.append(wanted)
         if changed:
             self.store.put_many(changed)
+
+    def _kept(self, row: ItemRow | None, picture: Picture | None) -> StoredCaption | None:
+        """The caption in the store, if it is of the item's picture; of one that cannot be read it is believed to be."""
+        if row is None or row.caption is None or picture is None:
+            return None
+        return row.caption if picture.failure is not None or row.caption.image == picture.sha256 else None
 
     def _failed(self, item: str, reason: str) -> None:
         self.tally.failed[item] = reason
@@ -169,3 +217,19 @@ class Shard:
         nothing = (Record(item, None, *made, "") for item in failed if item not in records)
         mine = (record for item, record in records.items() if item in self.catalogue.pictures)
         self.ledger.finish([*mine, *nothing])
+        texts = [record.caption for record in records.values() if record.caption is not None]
+        cuts = caption_cuts(self.tokenizer.encode_rows(texts), self.max_tokens, self.tokenizer.word_starts())
+        self.tally.cuts = cuts
+        self.say(f"warning: {cuts.warning()}" if cuts.loud else str(cuts))
+
+
+def stored_captions(records: Sequence[Record], tokenizer: CaptionTokenizer) -> dict[str, StoredCaption]:
+    """The captions among the records with their token ids (int32, untruncated), by item id."""
+    texts = [(record, record.caption) for record in records if record.caption is not None]
+    tokens = tokenizer.encode([text for _, text in texts])
+    return {
+        record.item_id: StoredCaption(
+            text, np.asarray(ids, np.int32), tokenizer.sha256, record.captioner, record.prompt, record.image
+        )
+        for (record, text), ids in zip(texts, tokens, strict=True)
+    }

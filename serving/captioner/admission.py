@@ -1,20 +1,25 @@
 """From bytes of unknown origin to one RGB picture, or a typed refusal. Pure: no server, no model, no file.
 
-The order is the defence: length, then signature (which alone picks the decoder), then the size that the
-header declares, and only then pixels. Nothing here trusts a Content-Type or a file name.
+The order is the defence: length, then signature (which alone picks the decoder), then the still picture in the file
+(films, texts and further pictures are left out), then the size that its header declares and the memory that decoding
+takes, and only then pixels. Nothing here trusts a Content-Type or a file name.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+import random
 import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
 
-import numpy as np
 from PIL import Image, ImageOps
 
+from models.captioner import pixels
+from serving.captioner import jpeg, png
+from serving.captioner.decode_cost import decode_bytes
 from serving.captioner.refusal import ImageRefused
 
 # What Pillow's decoders are seen to raise on hostile bytes. Named one by one, so that a fault of ours
@@ -22,7 +27,7 @@ from serving.captioner.refusal import ImageRefused
 _PILLOW_ERRORS = (
     OSError,  # includes UnidentifiedImageError and truncated data
     SyntaxError,
-    ValueError,  # includes Pillow's limit on decompressed text and colour profiles
+    ValueError,
     TypeError,
     AttributeError,
     LookupError,
@@ -37,7 +42,7 @@ _PILLOW_ERRORS = (
 )
 
 _SIGNATURES = (
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, png.SIGNATURE, "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"GIF87a", "GIF"),
     (0, b"GIF89a", "GIF"),
@@ -51,11 +56,15 @@ _SIGNATURES = (
     (0, b"%PDF", "PDF"),
 )
 
-_ORIENTATION = 0x0112
-_MOVING = frozenset({"GIF", "WEBP", "PNG"})  # a JPEG with several pictures (MPO) does not move
 # A progressive JPEG has about ten scans; each one makes the decoder visit every coefficient again, so
 # thousands of them in a small file keep a core busy for minutes.
 _MAX_JPEG_SCANS = 100
+# What a decoder would read on if a JPEG's data were cut off: any bytes do that are no marker.
+_NOISE = bytes(random.Random(0).choices(range(255), k=256))
+
+ANIMATED = "animated: first frame only"
+NO_END = "the end of the file is missing: all that shows was there"
+PROFILE_IGNORED = "colour profile ignored: it is damaged or of another colour space"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,7 @@ class Limits:
 
     max_bytes: int
     max_pixels: int
+    max_decode_bytes: int
     max_aspect_ratio: float
     max_side: int
     min_side: int
@@ -78,21 +88,42 @@ class Admitted:
     notes: tuple[str, ...] = ()
 
 
-def admit(data: bytes, limits: Limits, field: str = "image") -> Admitted:
-    """Decode one image of at most `limits.max_bytes` bytes into an upright RGB picture.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An image whose header was read and found admissible, and nothing else.
 
-    A moving picture gives its first frame, transparency is laid on white, 16-bit grey is scaled to 8 bits,
-    EXIF orientation is applied, metadata is dropped, a picture longer than `max_side` is reduced (aspect ratio
-    kept) and one shorter than `min_side` is enlarged.
+    Attributes:
+        data: the still picture alone.
+        image: opened, not decoded.
+        notes: for the caller.
+        ended: False for a JPEG without an end: whether only that is missing shows in decoding.
+        cost: bytes that decoding takes at most.
+    """
+
+    data: bytes
+    name: str
+    image: Image.Image
+    notes: tuple[str, ...]
+    ended: bool
+    cost: int
+
+
+def admit(data: bytes, limits: Limits, field: str = "image") -> Admitted:
+    """`decode` what `opened` admits."""
+    return decode(opened(data, limits, field), limits, field)
+
+
+def opened(data: bytes, limits: Limits, field: str = "image") -> Opened:
+    """Read the header of one image of at most `limits.max_bytes` bytes.
 
     Args:
-        data: the encoded image.
+        data: the encoded image; what follows the picture in it (a phone's film, an archive) is ignored.
         limits: what is admitted.
         field: the name of this image in the request, for messages.
 
     Raises:
-        ImageRefused: 413 for bytes and pixels above the limit, 415 for what is not an image of an admitted
-            format, 422 for an image that cannot be decoded or is too thin to be described.
+        ImageRefused: 413 for bytes, pixels and memory above the limit, 415 for what is not an image of an admitted
+            format, 422 for an image that cannot be read or is too thin to be described.
     """
     if len(data) > limits.max_bytes:
         raise ImageRefused(
@@ -102,15 +133,45 @@ def admit(data: bytes, limits: Limits, field: str = "image") -> Admitted:
             f"the image has {len(data)} bytes and at most {limits.max_bytes} are admitted: shrink it",
         )
     name = admitted_format(data, limits.formats, field)
-    if name == "JPEG":
-        _check_scans(data, field)
-    image = _open(data, name, field)
-    _check_size(image.size, limits, field)
-    notes = ("animated: first frame only",) if name in _MOVING and _is_animated(image) else ()
     try:
-        return Admitted(_prepare(image, limits), notes)
+        found = _still(data, name, limits, field)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageRefused(
+            "too_many_pixels",
+            413,
+            field,
+            f"the {name} declares too many pixels: send a smaller picture ({error})",
+        ) from error
     except _PILLOW_ERRORS as error:
         raise _undecodable(name, field, error) from error
+    if found.cost > limits.max_decode_bytes:
+        width, height = found.image.size
+        raise ImageRefused(
+            "too_much_memory",
+            413,
+            field,
+            f"this {name} of {width}x{height} pixels takes up to {found.cost >> 20} MiB to decode and at most "
+            f"{limits.max_decode_bytes >> 20} are used (max_decode_bytes): send it smaller, or as a baseline JPEG",
+        )
+    return found
+
+
+def decode(found: Opened, limits: Limits, field: str = "image") -> Admitted:
+    """The picture in RGB, as `models.captioner.pixels.see` makes it; a picture shorter than `min_side` is enlarged.
+
+    A moving picture gives its first frame.
+
+    Raises:
+        ImageRefused: 422 for an image that cannot be decoded.
+    """
+    try:
+        if not found.ended:
+            _check_whole(found, limits)
+        seen = pixels.see(_drafted(found.image, limits), limits.max_side)
+        notes = found.notes + ((PROFILE_IGNORED,) if seen.profile_ignored else ())
+        return Admitted(_enlarged(seen.image, limits.min_side), notes)
+    except _PILLOW_ERRORS as error:
+        raise _undecodable(found.name, field, error) from error
 
 
 def admitted_format(data: bytes, formats: frozenset[str], field: str) -> str:
@@ -142,9 +203,33 @@ def admitted_format(data: bytes, formats: frozenset[str], field: str) -> str:
     return name
 
 
-def _check_scans(data: bytes, field: str) -> None:
-    # 0xFF inside entropy-coded data is always followed by a stuffed zero, so this counts markers only.
-    scans = data.count(b"\xff\xda")
+def _still(data: bytes, name: str, limits: Limits, field: str) -> Opened:
+    """The still picture in `data`, its header read and checked."""
+    coefficients, ended, profile, moving = 0, True, None, False
+    size = len(data)
+    match name:
+        case "JPEG":
+            photo = jpeg.still(data)
+            _check_scans(photo.scans, field)
+            data, coefficients, ended = photo.data, photo.coefficient_bytes, photo.ended
+            data = data if ended else data.rstrip(b"\xff") + jpeg.END
+        case "PNG":
+            drawing = png.still(data)
+            data, profile, moving = drawing.data, drawing.profile, drawing.animated
+        case "WEBP":
+            data = data[: 8 + int.from_bytes(data[4:8], "little")]
+    image = Image.open(BytesIO(data), formats=(name,))
+    _check_size(image.size, limits, field)
+    if profile is not None:  # Pillow unpacks no profile above 1 MB
+        image.info["icc_profile"] = profile
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range; convert the file to 8 bits per channel")
+    notes = (ANIMATED,) if moving or (name in ("GIF", "WEBP") and _is_animated(image)) else ()
+    cost = decode_bytes(name, image, limits.max_side, coefficients, len(data) if len(data) != size else 0)
+    return Opened(data, name, image, notes if ended else (*notes, NO_END), ended, cost)
+
+
+def _check_scans(scans: int, field: str) -> None:
     if scans > _MAX_JPEG_SCANS:
         raise ImageRefused(
             "too_many_scans",
@@ -154,18 +239,24 @@ def _check_scans(data: bytes, field: str) -> None:
         )
 
 
-def _open(data: bytes, name: str, field: str) -> Image.Image:
-    try:
-        return Image.open(BytesIO(data), formats=(name,))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageRefused(
-            "too_many_pixels",
-            413,
-            field,
-            f"the {name} declares too many pixels: send a smaller picture ({error})",
-        ) from error
-    except _PILLOW_ERRORS as error:
-        raise _undecodable(name, field, error) from error
+def _check_whole(found: Opened, limits: Limits) -> None:
+    """Raise OSError if a JPEG without an end lacks more than that.
+
+    A decoder fills what is missing with grey and says nothing. So the data is continued by noise, too: only where the
+    noise changes nothing that the captioner could see, nothing was missing.
+    """
+    noisy = found.data.removesuffix(jpeg.END) + _NOISE + jpeg.END
+    shown = [
+        hashlib.blake2b(_drafted(Image.open(BytesIO(data), formats=("JPEG",)), limits).tobytes()).digest()
+        for data in (found.data, noisy)
+    ]
+    if shown[0] != shown[1]:
+        raise OSError("image file is truncated")
+
+
+def _drafted(image: Image.Image, limits: Limits) -> Image.Image:
+    image.draft(None, (limits.max_side, limits.max_side))  # JPEG: decode at a fraction of the size, much less memory
+    return image
 
 
 def _undecodable(name: str, field: str, error: BaseException) -> ImageRefused:
@@ -217,73 +308,6 @@ def _is_animated(image: Image.Image) -> bool:
 def _rewind(image: Image.Image) -> None:
     if image.tell() != 0:
         image.seek(0)
-
-
-def _prepare(image: Image.Image, limits: Limits) -> Image.Image:
-    image.draft(None, (limits.max_side, limits.max_side))  # JPEG: decode at a fraction of the size, much less memory
-    image.load()
-    orientation = _orientation(image)
-    upright = _TRANSPOSE.get(orientation)
-    picture = _to_rgb(_reduced(_eight_bits(image), limits.max_side))
-    if upright is not None:
-        picture = picture.transpose(upright)
-    return _bare(_enlarged(picture, limits.min_side))
-
-
-def _bare(image: Image.Image) -> Image.Image:
-    # Without the file's metadata: whoever applies its EXIF orientation again would turn the picture twice.
-    bare = Image.new("RGB", image.size)
-    bare.paste(image)
-    return bare
-
-
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _orientation(image: Image.Image) -> int:
-    # Damaged EXIF must not cost a good picture: it then counts as upright, like a picture without EXIF.
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except _PILLOW_ERRORS:
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey to 8-bit grey by scaling (Pillow's own conversion would clip); palettes to colours."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode == "I":
-        return Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range; convert the file to 8 bits per channel")
-    if image.mode in ("1", "P", "PA") or "transparency" in image.info:
-        return image.convert("RGBA" if image.has_transparency_data else "RGB")
-    return image
-
-
-def _reduced(image: Image.Image, max_side: int) -> Image.Image:
-    if max(image.size) <= max_side:
-        return image
-    scale = max_side / max(image.size)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "La", "RGBa"):
-        colours = image.convert("RGBA")
-        white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, colours).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _enlarged(image: Image.Image, min_side: int) -> Image.Image:

@@ -22,6 +22,8 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ReplicaState
 from starlette.applications import Starlette
 
+from models.captioner.presets import PRESETS
+from serving.captioner.decoding import Decoder
 from serving.captioner.fetch import Fetcher
 from serving.captioner.gate import Gate
 from serving.captioner.ingress import CaptionService, asgi
@@ -160,10 +162,11 @@ class CaptionIngress:
         if one_machine:
             bind_replica_to_loopback()
         context = serve.get_replica_context()
+        known = PRESETS.get(settings.preset)
         self._service = CaptionService(
             RayCaptions(model, context.app_name, settings.retry_after_s),
             Meter(context.replica_id.unique_id),
-            settings.limits(),
+            Decoder(settings.limits(), settings.decode_threads),
             Fetcher(
                 hosts=frozenset(settings.url_hosts),
                 allow_private=settings.url_allow_private,
@@ -179,10 +182,10 @@ class CaptionIngress:
             max_request_bytes=settings.max_request_bytes,
             max_images=settings.max_images,
             call_images=settings.max_batch_size,
-            decode_threads=settings.decode_threads,
             body_timeout_s=settings.body_timeout_s,
             request_timeout_s=settings.request_timeout_s,
             retry_after_s=settings.retry_after_s,
+            purpose=known.purpose if known else "",
         )
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -196,7 +199,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         SettingsError: an unknown or unusable setting.
     """
     settings = read_settings(os.environ, args)
-    return application(settings, loader(settings.preset))
+    return application(settings, loader(settings))
 
 
 def application(

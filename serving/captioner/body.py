@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -15,10 +13,15 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from serving.captioner.refusal import ImageRefused, RequestRefused
+from serving.captioner.base64_text import Base64, is_data_url
+from serving.captioner.refusal import RequestRefused
 
 _MAX_ID = 512
-_JSON_FORM = '{"images": [{"id": "optional", "data": "<base64>"} or {"id": "optional", "url": "https://…"}]}'
+_MAX_URL = 8192
+_JSON_FORM = (
+    '{"images": [{"id": "optional", "data": "<base64 or data URL>"} or '
+    '{"id": "optional", "url": "http(s) or data URL"}]}'
+)
 _TYPES = "image/*, multipart/form-data or application/json"
 
 
@@ -27,29 +30,6 @@ class Url:
     """An image to be fetched."""
 
     address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Base64:
-    """An image still in base64."""
-
-    text: str
-
-    def decode(self, field: str) -> bytes:
-        """The bytes.
-
-        Raises:
-            ImageRefused: 400, not base64.
-        """
-        try:
-            return base64.b64decode(self.text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ImageRefused(
-                "bad_base64",
-                400,
-                field,
-                f"the text is not base64 ({error}): send the file's bytes in standard base64",
-            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +54,14 @@ class _JsonImage(BaseModel):
 
     id: str | None = Field(None, max_length=_MAX_ID)
     data: str | None = None
-    url: str | None = Field(None, max_length=8192)
+    url: str | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> _JsonImage:
         if (self.data is None) == (self.url is None):
             raise ValueError("an image has exactly one of `data` (base64) and `url`")
+        if self.url is not None and len(self.url) > _MAX_URL and not is_data_url(self.url):
+            raise ValueError(f"a URL has at most {_MAX_URL} characters, this one has {len(self.url)}")
         return self
 
 
@@ -178,10 +160,14 @@ def _from_json(data: bytes) -> list[Entry]:
         Entry(
             str(number) if image.id is None else image.id,
             f"images[{number}].{'url' if image.data is None else 'data'}",
-            Base64(image.data) if image.data is not None else Url(image.url or ""),
+            Base64(image.data) if image.data is not None else _at(image.url or ""),
         )
         for number, image in enumerate(body.images)
     ]
+
+
+def _at(address: str) -> Base64 | Url:
+    return Base64(address) if is_data_url(address) else Url(address)
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -192,7 +178,9 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 async def _from_multipart(request: Request, data: bytes) -> list[Entry]:
-    parser = MultiPartParser(request.headers, _chunks(data), max_files=10_000, max_fields=10)
+    parser = MultiPartParser(
+        request.headers, _chunks(data), max_files=10_000, max_fields=10_000, max_part_size=len(data)
+    )
     parser.spool_max_size = len(data) + 1  # the body is in memory already: no temporary files
     try:
         form = await parser.parse()
@@ -211,10 +199,21 @@ async def _from_multipart(request: Request, data: bytes) -> list[Entry]:
 
 
 def _file(number: int, name: str, part: UploadFile | str) -> Entry:
-    if name != "image" or not isinstance(part, UploadFile):
-        wanted = "every part must be a file named `image` (curl: -F image=@photo.jpg)"
+    if name != "image":
+        wanted = "every part must be named `image`: a file (curl: -F image=@photo.jpg), base64, or a URL"
         raise RequestRefused("malformed_request", 400, name[:100], wanted)
+    if isinstance(part, str):
+        return Entry(str(number), f"image[{number}]", _written(part))
     return Entry((part.filename or str(number))[:_MAX_ID], f"image[{number}]", _content(part))
+
+
+def _written(text: str) -> Base64 | Url:
+    """A text field: an address, or the image itself in base64 or as a data URL."""
+    if not text.strip().lower().startswith(("http://", "https://")):
+        return Base64(text)
+    if len(text) > _MAX_URL:
+        raise RequestRefused("malformed_request", 400, "image", f"a URL has at most {_MAX_URL} characters")
+    return Url(text.strip())
 
 
 def _content(part: UploadFile) -> bytes:

@@ -6,10 +6,13 @@ import asyncio
 import base64
 import json
 import random
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
+
+from serving.tls import CA_FILE, advice
 
 Progress = Callable[[int, int], None]
 Sleep = Callable[[float], Awaitable[None]]
@@ -29,7 +32,9 @@ class CaptionError:
 
 @dataclass(frozen=True, slots=True)
 class CaptionResult:
-    """One image's result: `text`, or `error`. `captioner` and `prompt` say what wrote the text."""
+    """One image's result: `text`, or `error`. `captioner` and `prompt` say what wrote the text, `purpose` what that can
+    read, where it is known.
+    """
 
     id: str
     text: str | None
@@ -38,6 +43,7 @@ class CaptionResult:
     prompt: str
     error: CaptionError | None = None
     notes: tuple[str, ...] = ()
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class CaptionClient:
         patience_s: seconds that one request is retried while the service answers 503 or cannot be reached.
         sleep: how to wait between attempts.
         transport: httpx transport, for tests.
+        verify: the authorities that https:// believes (`serving.tls.believed`); the system's, if True.
     """
 
     url: str
@@ -63,6 +70,7 @@ class CaptionClient:
     patience_s: float = 60.0
     sleep: Sleep = asyncio.sleep
     transport: httpx.AsyncBaseTransport | None = None
+    verify: ssl.SSLContext | bool = True
 
     def caption(self, images: Sequence[tuple[str, bytes]], progress: Progress | None = None) -> list[CaptionResult]:
         """Caption `(id, encoded bytes)` pairs; results are in the order of `images`.
@@ -85,7 +93,7 @@ class CaptionClient:
         done = 0
         timeout = httpx.Timeout(self.timeout_s, connect=5.0)
         async with httpx.AsyncClient(
-            base_url=self.url, timeout=timeout, trust_env=False, transport=self.transport
+            base_url=self.url, timeout=timeout, trust_env=False, transport=self.transport, verify=self.verify
         ) as http:
 
             async def one(group: Sequence[tuple[str, bytes]]) -> list[CaptionResult]:
@@ -127,7 +135,7 @@ class CaptionClient:
             if waited >= self.patience_s:
                 raise CaptionerUnreachableError(
                     f"the captioner at {self.url} took none of {len(group)} images in {self.patience_s:g} s "
-                    f"({reason}): is it running, and not too busy?"
+                    f"({reason}): {advice(reason, CA_FILE) or 'is it running, and not too busy?'}"
                 )
             after = _retry_after(response)
             # Spread over a quarter more, so that clients refused together do not come back together.
@@ -157,7 +165,7 @@ def _results(group: Sequence[tuple[str, bytes]], response: httpx.Response, url: 
     try:
         content = response.json()
         entries = content.get("captions") or [{"error": content["error"]}] * len(group)
-        made = (content.get("captioner", ""), content.get("prompt", ""))
+        made = (content.get("captioner", ""), content.get("prompt", ""), content.get("purpose", ""))
         results = [_result(name, entry, *made) for (name, _), entry in zip(group, entries, strict=True)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CaptionerUnreachableError(
@@ -166,12 +174,11 @@ def _results(group: Sequence[tuple[str, bytes]], response: httpx.Response, url: 
     return results
 
 
-def _result(name: str, entry: dict[str, object], captioner: str, prompt: str) -> CaptionResult:
+def _result(name: str, entry: dict[str, object], captioner: str, prompt: str, purpose: str) -> CaptionResult:
     error = entry.get("error")
     if isinstance(error, dict):
-        return CaptionResult(
-            name, None, None, captioner, prompt, CaptionError(str(error["code"]), str(error["message"]))
-        )
+        refused = CaptionError(str(error["code"]), str(error["message"]))
+        return CaptionResult(name, None, None, captioner, prompt, refused, purpose=purpose)
     notes = entry.get("notes")
     return CaptionResult(
         name,
@@ -180,4 +187,5 @@ def _result(name: str, entry: dict[str, object], captioner: str, prompt: str) ->
         captioner,
         prompt,
         notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
+        purpose=purpose,
     )

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serving.captioner.admission import Limits, admit
-from serving.captioner.body import Base64, Entry, Url, declared_bytes, read_entries
+from serving.captioner.base64_text import Base64
+from serving.captioner.body import Entry, Url, declared_bytes, read_entries
+from serving.captioner.decoding import Decoder
 from serving.captioner.fetch import ByteBudget, Fetcher
 from serving.captioner.gate import Gate
 from serving.captioner.metrics import CONTENT_TYPE, Meter
@@ -58,22 +58,22 @@ class CaptionService:
         self,
         captions: Captions,
         meter: Meter,
-        limits: Limits,
+        decoder: Decoder,
         fetcher: Fetcher,
         gate: Gate,
         *,
         max_request_bytes: int,
         max_images: int,
         call_images: int,
-        decode_threads: int,
         body_timeout_s: float,
         request_timeout_s: float,
         retry_after_s: int,
+        purpose: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._captions = captions
         self._meter = meter
-        self._limits = limits
+        self._decoder = decoder
         self._fetcher = fetcher
         self._max_request_bytes = max_request_bytes
         self._max_images = max_images
@@ -82,8 +82,8 @@ class CaptionService:
         self._body_timeout_s = body_timeout_s
         self._request_timeout_s = request_timeout_s
         self._retry_after_s = retry_after_s
+        self._purpose = purpose
         self._clock = clock
-        self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
 
     async def post(self, request: Request) -> Response:
         """`POST /v1/captions`."""
@@ -118,7 +118,7 @@ class CaptionService:
         ]
         for outcome in outcomes:
             self._meter.image(outcome.code if isinstance(outcome, Refusal) else "ok")
-        return _response(body.entries, outcomes, answers, body.single)
+        return _response(body.entries, outcomes, _made(answers, self._purpose), body.single)
 
     async def _pictures(self, entries: Sequence[Entry]) -> list[_Picture | ImageRefused]:
         budget, fetches = ByteBudget(self._max_request_bytes), asyncio.Semaphore(_FETCHES)
@@ -135,10 +135,10 @@ class CaptionService:
             else:
                 source = entry.source
             started = self._clock()
-            loop = asyncio.get_running_loop()
-            picture = await loop.run_in_executor(self._threads, _decode, source, entry.field, self._limits)
+            admitted = await self._decoder.decode(source, entry.field)
             self._meter.decoded(self._clock() - started)
-            return picture
+            self._meter.noted(admitted.notes)
+            return _Picture(np.asarray(admitted.image), admitted.notes)
         except ImageRefused as refusal:
             return refusal
 
@@ -184,12 +184,6 @@ def _retry(refusal: Refusal) -> dict[str, str]:
     return {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
 
 
-def _decode(source: bytes | Base64, field: str, limits: Limits) -> _Picture:
-    data = source.decode(field) if isinstance(source, Base64) else source
-    admitted = admit(data, limits, field)
-    return _Picture(np.asarray(admitted.image), admitted.notes)
-
-
 @dataclass(frozen=True, slots=True)
 class _Success:
     text: str
@@ -206,8 +200,16 @@ def _outcome(entry: Entry, picture: _Picture, result: Captioned) -> _Outcome:
     return Refusal("captioner_failed", 500, entry.field, f"{result.failure}; retrying may help")
 
 
+def _made(answers: Sequence[Answer], purpose: str) -> dict[str, str]:
+    """What wrote the captions, and what it can read."""
+    if not answers:
+        return {}
+    made = {"captioner": answers[0].captioner, "prompt": answers[0].prompt}
+    return made | ({"purpose": purpose} if purpose else {})
+
+
 def _response(
-    entries: Sequence[Entry], outcomes: Sequence[_Outcome], answers: Sequence[Answer], single: bool
+    entries: Sequence[Entry], outcomes: Sequence[_Outcome], made: dict[str, str], single: bool
 ) -> JSONResponse:
     failures = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
     if single and failures:
@@ -215,8 +217,7 @@ def _response(
     content: dict[str, object] = {
         "captions": [_entry(entry.id, outcome) for entry, outcome in zip(entries, outcomes, strict=True)]
     }
-    if answers:
-        content |= {"captioner": answers[0].captioner, "prompt": answers[0].prompt}
+    content |= made
     if len(failures) < len(outcomes):
         return JSONResponse(content)
     return JSONResponse({"error": failures[0].payload(), **content}, failures[0].status)

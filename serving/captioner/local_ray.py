@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from serving.captioner.proxy import CALLBACK
 from serving.captioner.settings import CaptionerSettings, MachineSettings
 from serving.captioner.warden import MARK, end, started, warden
 
@@ -36,6 +37,7 @@ _RAY_ENVIRONMENT = {
     # Ray replaces 127.0.0.1 by the machine's address, unless it is told that there is no cluster: then
     # every process of it listens on the loopback address only.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    **CALLBACK,
 }
 
 
@@ -116,7 +118,12 @@ def start_ray(machine: MachineSettings, settings: CaptionerSettings, folder: Pat
     _init_ray(math.ceil(cpus), machine.object_store_bytes, folder)
     serve.start(
         proxy_location="HeadOnly",
-        http_options={"host": machine.host, "port": machine.port},
+        http_options={
+            "host": machine.host,
+            "port": machine.port,
+            "ssl_certfile": None if machine.tls_certificate is None else str(machine.tls_certificate),
+            "ssl_keyfile": None if machine.tls_key is None else str(machine.tls_key),
+        },
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
 

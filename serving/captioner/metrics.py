@@ -9,10 +9,15 @@ go backwards.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from serving.captioner.admission import ANIMATED, NO_END, PROFILE_IGNORED
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+NOTES = {ANIMATED: "animated", NO_END: "no_end", PROFILE_IGNORED: "profile_ignored"}
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -28,6 +33,12 @@ class Meter:
             f"{name}_images_total",
             "Images by outcome: ok, or the code of the error they were answered with.",
             ("replica", "code"),
+            registry=registry,
+        )
+        self._notes = Counter(
+            f"{name}_notes_total",
+            "Images that were taken, and not as they are: animated, no_end, profile_ignored.",
+            ("replica", "note"),
             registry=registry,
         )
         self._requests = Counter(
@@ -55,6 +66,11 @@ class Meter:
     def image(self, code: str) -> None:
         """Count one image by its outcome, `ok` or an error code."""
         self._images.labels(self._replica, code).inc()
+
+    def noted(self, notes: Sequence[str]) -> None:
+        """Count an image's notes, as `serving.captioner.admission` words them."""
+        for note in notes:
+            self._notes.labels(self._replica, NOTES[note]).inc()
 
     def request(self, status: int, seconds: float) -> None:
         """Count one caption request and its duration in seconds."""

@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         machine = read_machine(os.environ, _of(MachineSettings, arguments))
         settings = read_settings(os.environ, _of(CaptionerSettings, arguments))
-        serve_until_signal(machine, settings, loader(settings.preset))
+        os.environ[f"{PREFIX}MAX_CONNECTIONS"] = str(machine.max_connections)  # read in the proxy's process
+        serve_until_signal(machine, settings, loader(settings))
     except SettingsError as error:
         return _complain(error, USAGE)
     except StartError as error:
@@ -115,7 +116,8 @@ def _serve(
         from serving.captioner.app import application
 
         deploy(application(settings, load, one_machine=True))
-        _say(sys.stdout, f"ready on http://{machine.host}:{machine.port}")
+        scheme = "http" if machine.tls_certificate is None else "https"
+        _say(sys.stdout, f"ready on {scheme}://{machine.host}:{machine.port}")
         while not stop.requested:
             check_ray()
             time.sleep(_CHECK_S)

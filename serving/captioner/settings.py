@@ -11,7 +11,11 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.local_path import LocalPath
 from serving.captioner.admission import Limits
+from serving.captioner.hosts import listed_host
+from serving.connections import DEFAULT_CONNECTIONS
+from serving.tls import shown
 
 PREFIX = "SIGHTLINE_CAPTIONER_"
 MIB = 1024 * 1024
@@ -31,6 +35,14 @@ class CaptionerSettings(BaseModel):
         "tiny", min_length=1, description="captioner preset by name, or a LLaVA checkpoint by folder, hub id or URI"
     )
 
+    revision: str = Field(
+        "", pattern=r"^([0-9a-f]{40})?$", description="commit of a hub id, all of it; empty: the hub's newest"
+    )
+    weights: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="digest that the weights must have, as `sightline models pin-weights SOURCE` tells it; empty: any",
+    )
     max_batch_size: int = Field(64, ge=1, le=1024, description="images captioned in one call of the model")
     batch_wait_s: float = Field(
         0.01, ge=0, le=5, description="seconds a batch that is not full waits for images of other requests"
@@ -62,14 +74,23 @@ class CaptionerSettings(BaseModel):
     )
     ingress_cpus: float = Field(1.0, ge=0, le=128, description="CPUs that Ray reserves per ingress replica")
     decode_threads: int = Field(2, ge=1, le=64, description="threads that decode images in one ingress replica")
+    # The worst that is admitted by default: 50 megapixels as progressive JPEG take 325 MiB, as PNG 220 MiB; a WebP
+    # fits up to 24 megapixels, for its decoder takes 16 bytes a pixel.
+    max_decode_bytes: int = Field(
+        384 * MIB,
+        ge=64 * MIB,
+        le=16 * 1024 * MIB,
+        description="bytes that decoding large images takes at a time in one ingress replica; "
+        "an image that alone needs more is refused",
+    )
     max_requests: int = Field(
         64,
         ge=1,
         le=1000,
         description="caption requests held by one ingress replica; above it the answer is 503",
     )
-    # With the defaults, bodies and pixels (256 pictures of at most 672x672x3 bytes) take 600 MB at the very
-    # worst.
+    # With the defaults, bodies, pixels (256 pictures of at most 672x672x3 bytes) and decoding take 1.05 GB at the very
+    # worst: 256 MiB, 331 MiB, 384 MiB, and 32 MiB for each decode thread.
     max_held_bytes: int = Field(
         256 * MIB,
         ge=1,
@@ -120,7 +141,9 @@ class CaptionerSettings(BaseModel):
     )
 
     allow_urls: bool = Field(False, description="fetch images that a JSON request names by URL")
-    url_hosts: tuple[str, ...] = Field((), description="host names that may be fetched from, exactly as in the URL")
+    url_hosts: tuple[str, ...] = Field(
+        (), description="hosts that may be fetched from: host, or host:port for another port"
+    )
     url_allow_private: bool = Field(
         False, description="fetch also from hosts whose address is loopback, private or link-local"
     )
@@ -136,6 +159,8 @@ class CaptionerSettings(BaseModel):
             raise ValueError("allow_urls is on and url_hosts is empty: name the hosts that may be fetched from")
         if not self.allow_urls and (self.url_hosts or self.url_allow_private):
             raise ValueError("url_hosts and url_allow_private do nothing while allow_urls is off: set allow_urls")
+        for entry in self.url_hosts:
+            listed_host(entry)
         return self
 
     def limits(self) -> Limits:
@@ -143,6 +168,7 @@ class CaptionerSettings(BaseModel):
         return Limits(
             max_bytes=self.max_image_bytes,
             max_pixels=self.max_pixels,
+            max_decode_bytes=self.max_decode_bytes,
             max_aspect_ratio=self.max_aspect_ratio,
             max_side=self.max_side,
             min_side=self.min_side,
@@ -157,6 +183,16 @@ class MachineSettings(BaseModel):
 
     host: str = Field("127.0.0.1", min_length=1, description="address that the HTTP server listens on")
     port: int = Field(8001, ge=1, le=65535, description="port that the HTTP server listens on")
+    max_connections: int = Field(
+        DEFAULT_CONNECTIONS,
+        ge=1,
+        le=100_000,
+        description="connections of a proxy at the same time; beyond, idle ones are closed",
+    )
+    tls_certificate: LocalPath | None = Field(
+        None, description="PEM file of the certificate that the HTTP server shows; no TLS without it"
+    )
+    tls_key: LocalPath | None = Field(None, description="PEM file of that certificate's key")
     temp_dir: str | None = Field(
         None,
         description="folder in which Ray's sockets and logs are kept; without it they are removed at the end",
@@ -164,6 +200,11 @@ class MachineSettings(BaseModel):
     object_store_bytes: int = Field(
         128 * MIB, ge=80 * MIB, le=1024 * 1024 * MIB, description="shared memory of Ray's object store"
     )
+
+    @model_validator(mode="after")
+    def _has_key(self) -> MachineSettings:
+        shown(self.tls_certificate, self.tls_key)
+        return self
 
 
 Model = TypeVar("Model", bound=BaseModel)

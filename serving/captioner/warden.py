@@ -22,6 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MARK = "SIGHTLINE_RAY_RUN"
+CLEANER = "SIGHTLINE_CLEANS_UP"
+"""In the environment of a process that ends by itself once it has cleaned up after others."""
 _PATIENCE_S = 5.0
 
 
@@ -45,7 +47,8 @@ def warden(folder: Path, remove: bool) -> Iterator[str]:
         "remove" if remove else "keep",
     ]
     # A session of its own: a Ctrl-C or a signal to the server's process group must not take it along.
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    environment = {**os.environ, CLEANER: "1"}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=environment)
     try:
         yield mark
     finally:

@@ -1,10 +1,12 @@
 """Caption one picture through the captioning service."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving.captioner.client import CaptionClient, CaptionerUnreachableError, CaptionResult
 from serving.check.findings import CheckFailedError, Finding, finding
+from serving.tls import TlsError, believed
 
 NAME = "captioner"
 SKIPPED = Finding(NAME, "skipped", "no --captioner was given")
@@ -43,6 +45,7 @@ def _asked(url: str, picture: Path, patience_s: float) -> list[CaptionResult]:
             f"{picture}: cannot be read ({error.strerror}); give an image file", final=True
         ) from error
     try:
-        return CaptionClient(url, patience_s=patience_s).caption([(picture.name, data)])
-    except CaptionerUnreachableError as error:
+        client = CaptionClient(url, patience_s=patience_s, verify=believed(os.environ))
+        return client.caption([(picture.name, data)])
+    except (CaptionerUnreachableError, TlsError) as error:
         raise CheckFailedError(str(error), final=True) from error

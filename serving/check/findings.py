@@ -49,12 +49,14 @@ class Patience:
     Attributes:
         seconds: after so many no further look is begun.
         pause: seconds between two looks.
+        waiting: is told before each further look what failed in the last one.
     """
 
     seconds: float
     pause: float = 1.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    waiting: Callable[[Sequence[str]], None] = lambda failed: None
 
     def look(self, once: Callable[[], Looked]) -> Looked:
         """The first look in which nothing failed, or in which something failed for good, or the last one in time."""
@@ -64,6 +66,7 @@ class Patience:
             failed = [finding for finding in made.findings if finding.state == "failed"]
             if not failed or any(finding.final for finding in failed) or self.clock() + self.pause > end:
                 return made
+            self.waiting([finding.name for finding in failed])
             self.sleep(self.pause)
 
 

@@ -43,7 +43,7 @@ def _from_grpc(result: Any) -> Answer:
         item_known=result.as_numpy("item_known").tolist(),
         user_known=parameters["user_known"].bool_param,
         degraded=[reason for reason in parameters["degraded"].string_param.split(",") if reason],
-        contract_digest=parameters["contract_digest"].string_param,
+        contract_digest=parameters["contract_digest"].string_param if "contract_digest" in parameters else "",
     )
 
 

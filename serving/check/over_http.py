@@ -71,7 +71,7 @@ def _from_v1(question: Question, told: Any) -> Answer:
         item_known=[entry["item"] == "known" for entry in in_order],
         user_known=bool(prediction["user_known"]),
         degraded=prediction["degraded"],
-        contract_digest=prediction["contract_digest"],
+        contract_digest=prediction.get("contract_digest", ""),
     )
 
 
@@ -86,7 +86,7 @@ def _from_v2(told: Any) -> Answer:
         item_known=tensors["item_known"],
         user_known=bool(parameters["user_known"]),
         degraded=[reason for reason in parameters["degraded"].split(",") if reason],
-        contract_digest=parameters["contract_digest"],
+        contract_digest=parameters.get("contract_digest", ""),
     )
 
 

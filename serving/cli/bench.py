@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
-from serving.cli.context import PortSettings, of
+from serving.cli.context import Demo, PortSettings, of
 from serving.cli.output import table
 from serving.stack.ports import Ports
 
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from serving.stack.bench import BenchResult
 
 
-def bench(context: typer.Context, port: PortSettings = None) -> None:
-    """Measure speed and memory, each beside what it is compared to, in one run; needs a demo's parts."""
+def bench(context: typer.Context, port: PortSettings = None, demo: Demo = False) -> None:
+    """Measure speed and memory, each beside what it is compared to, in one run.
+
+    Ranks with the models and items of your own data, or (where there are none, or with --demo) with the demo's;
+    captions the demo's posters.
+    """
     from serving.stack import bench as benches
-    from serving.stack.daemon import end_on_signals
 
     given = of(context)
-    end_on_signals()
-    result = benches.run(given.layout, Ports.parse(port or []), given.output.say)
+    layout = given.served(demo)
+    given.output.say(f"models: {layout.bundles}, item store: {layout.store}")
+    with given.output.steps() as report:
+        result = benches.run(layout, Ports.parse(port or []), report)
     if given.output.json:
         given.output.answer(asdict(result))
         return
@@ -32,6 +37,8 @@ def bench(context: typer.Context, port: PortSettings = None) -> None:
 
 
 def _tables(result: BenchResult) -> list[Table]:
+    from serving.stack.bench import CANDIDATES
+
     rate = ("", "unit", "median", "lowest", "highest", "ratio")
     groups = dict.fromkeys(row.group for row in result.hashing)
     tables = [
@@ -49,7 +56,7 @@ def _tables(result: BenchResult) -> list[Table]:
     tables.append(table("Captioning", rate, captioned, rate[2:]))
     columns = ("", "p50 ms", "p99 ms", "p50 ratio", "p99 ratio")
     ranked = [(r.way, *_numbers(r.p50_ms, r.p99_ms, r.p50_ratio, r.p99_ratio)) for r in result.ranking]
-    tables.append(table("Ranking 500 known candidates", columns, ranked, columns[1:]))
+    tables.append(table(f"Ranking {CANDIDATES} known candidates", columns, ranked, columns[1:]))
     memory = [(name, f"{mib:,.0f}") for name, mib in result.memory_mib.items()]
     tables.append(table("Memory after that", ("server", "MiB"), memory, ("MiB",)))
     return tables

@@ -4,35 +4,38 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from serving.check.findings import Patience
 from serving.check.question import Question
 from serving.check.run import Report, Targets
 from serving.check.run import check as look
+from serving.cli.candidates import Item, Items, candidates
 from serving.cli.context import of
+from serving.cli.local_path import path_option
 from serving.cli.output import Output, table
 
-_MARKS = {"ok": "[green]ok[/]", "failed": "[red]failed[/]", "skipped": "[yellow]skipped[/]"}
+_MARKS = {"ok": Text("ok", "green"), "failed": Text("failed", "red"), "skipped": Text("skipped", "yellow")}
 
 
 def check(
     context: typer.Context,
     transformer_http: Annotated[str, typer.Option(help="The transformer's REST address: http://host:port.")],
     user: Annotated[str, typer.Option(help="User id to rank for.")],
-    items: Annotated[str, typer.Option(help="Candidate item ids, separated by commas.")],
+    items: Items = None,
+    item: Item = None,
     model: Annotated[str, typer.Option(help="Which served ranker.")] = "ranker",
     transformer_grpc: Annotated[
         str | None, typer.Option(help="The transformer's gRPC address: host:port; skipped if left out.")
     ] = None,
     captioner: Annotated[str | None, typer.Option(help="The captioner: http://host:port; skipped if left out.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="The image file to caption.")] = None,
+    picture: Annotated[Path | None, path_option(help="The image file to caption.")] = None,
     ranker_http: Annotated[
         str | None, typer.Option(help="Triton's REST address, to compare its contract; skipped if left out.")
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="A bundle's folder, to compare its contract; skipped if left out.")
+        Path | None, path_option(help="A bundle's folder, to compare its contract; skipped if left out.")
     ] = None,
     known: Annotated[
         bool, typer.Option("--known/--any", help="Items, their captions and the user must be in the item store.")
@@ -44,9 +47,7 @@ def check(
     """Caption a picture, rank over V1, V2 and gRPC, compare scores and contracts; exit code 1 says what is wrong."""
     if (captioner is None) != (picture is None):
         raise typer.BadParameter("--captioner and --picture belong together: give both or none")
-    asked = tuple(item.strip() for item in items.split(",") if item.strip())
-    if not asked or len(set(asked)) < len(asked):
-        raise typer.BadParameter(f"--items {items!r}: give at least one item id, each once, separated by commas")
+    asked = candidates(items, item)
     targets = Targets(
         _base(transformer_http, "--transformer-http"),
         transformer_grpc,
@@ -55,8 +56,12 @@ def check(
         None if ranker_http is None else _base(ranker_http, "--ranker-http"),
         bundle,
     )
-    report = look(targets, Question(model, user, asked), Patience(wait), known=known)
-    _show(of(context).output, report)
+    output = of(context).output
+    with output.steps() as tell:
+        tell("asking the installation", 0, 1)
+        patience = Patience(wait, waiting=lambda failed: tell(f"waiting for: {', '.join(failed)}", 0, 1))
+        report = look(targets, Question(model, user, asked), patience, known=known)
+    _show(output, report)
     if not report.good:
         raise typer.Exit(1)
 
@@ -71,7 +76,7 @@ def _show(output: Output, report: Report) -> None:
     if output.json:
         output.answer(report.as_dict())
         return
-    rows = [(_MARKS[finding.state], finding.name, escape(finding.found)) for finding in report.findings]
+    rows = [(_MARKS[finding.state], finding.name, finding.found) for finding in report.findings]
     output.out.print(table("Installation", ("", "what", "found"), rows))
     if report.answers:
         output.out.print(_ranking(report))

@@ -22,6 +22,12 @@ class Context:
         """The state folder's places."""
         return Layout(self.root.resolve())
 
+    def served(self, demo: bool) -> Layout:
+        """The places that `sightline up` serves from."""
+        from serving.stack import parts
+
+        return parts.served(self.layout, demo)
+
 
 def of(context: typer.Context) -> Context:
     """The common options of a command's invocation."""
@@ -30,7 +36,13 @@ def of(context: typer.Context) -> Context:
     return found
 
 
+Demo = Annotated[bool, typer.Option("--demo", help="The demo's models and items although there are your own.")]
+
 PortSettings = Annotated[
     list[str] | None,
-    typer.Option("--port", help="Move a server: NAME=NUMBER, repeated (names: see `sightline up --port x=1`)."),
+    typer.Option(
+        "--port",
+        envvar="SIGHTLINE_PORTS",
+        help="Move a server: NAME=NUMBER, repeated (names: see `sightline up --port x=1`).",
+    ),
 ]

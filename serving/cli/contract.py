@@ -10,33 +10,38 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from serving.cli.context import Context, of
+from models.local_path import is_uri
+from serving.cli.context import Context, Demo, of
 from serving.cli.output import table
 from serving.stack.errors import StackError
 
 if TYPE_CHECKING:
-    from models.contract import Contract
+    from models.contract import Contract, DenseFeature
     from models.contract.report import CollisionReport
 
 app = typer.Typer(no_args_is_help=True, help="Look at feature contracts: show, diff, report.")
 
-Place = Annotated[Path, typer.Argument(help="A contract.json or a bundle's folder.")]
+Place = Annotated[str, typer.Argument(help="A contract.json, or a bundle: its folder or an entry of a store.")]
+ServedPlace = Annotated[
+    str | None,
+    typer.Argument(
+        help="A contract.json, or a bundle: its folder or an entry of a store; the served ranker's if left out."
+    ),
+]
 
 
 @app.command()
 def show(
     context: typer.Context,
-    path: Annotated[
-        Path | None, typer.Argument(help="A contract.json or a bundle; the served ranker's if left out.")
-    ] = None,
+    place: ServedPlace = None,
+    demo: Demo = False,
 ) -> None:
     """Show what a ranker eats: digest, tensors, features."""
-    from serving.stack.services import RANKER, bundle_path
-
     given = of(context)
-    contract = read(path or bundle_path(given.layout, RANKER))
+    contract = read(place or _served(given, demo))
     rows: list[Sequence[object]] = [
-        (f.name, f.source, "dense", f"{f.transform}, mean {f.mean:g}, std {f.std:g}") for f in contract.dense
+        (f.name, f.source, "dense", f"{f.transform}, mean {f.mean:g}, std {f.std:g}{_clipped(f)}")
+        for f in contract.dense
     ]
     rows += [(f.name, f.source, f.encoding.kind, f"{f.buckets} buckets") for f in contract.categorical]
     if contract.caption is not None:
@@ -71,21 +76,25 @@ def diff(context: typer.Context, old: Place, new: Place) -> None:
 @app.command()
 def report(
     context: typer.Context,
-    bundle: Annotated[Path | None, typer.Argument(help="A bundle's folder; the served ranker's if left out.")] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Argument(help="A bundle's folder, or an entry of a store (path, URI); the served ranker's if left out."),
+    ] = None,
+    demo: Demo = False,
 ) -> None:
     """Collisions and bucket load of every encoder on the captions of the item store."""
-    from models.bundle import read_bundle
     from models.contract import CaptionTokenizer, HashEncoder, IdentityEncoder, MultiHashEncoder, QREncoder
     from models.contract.report import caption_report
-    from serving.stack.services import RANKER, bundle_path
+    from models.store.fetch import opened
 
     given = of(context)
-    found = read_bundle(bundle or bundle_path(given.layout, RANKER))
-    feature = found.contract.caption
-    if feature is None or found.tokenizer is None:
-        raise StackError(f"{found.path} has no caption feature; give the bundle of a ranker with captions")
-    tokenizer = CaptionTokenizer.from_bytes(found.tokenizer, feature.tokenizer_sha256)
-    tokens = tokenizer.encode(_captions(given))
+    place = bundle or _served(given, demo)
+    with opened(place) as found:
+        feature, pieces = found.contract.caption, found.tokenizer
+    if feature is None or pieces is None:
+        raise StackError(f"{place} has no caption feature; give the bundle of a ranker with captions")
+    tokenizer = CaptionTokenizer.from_bytes(pieces, feature.tokenizer_sha256)
+    tokens = tokenizer.encode(_captions(given, demo))
     size = tokenizer.vocabulary_size
     others = (
         IdentityEncoder(vocabulary_size=size),
@@ -100,30 +109,42 @@ def report(
     given.output.answer([{"note": note, **asdict(each)} for note, each in reports], table("Encoders", columns, rows))
 
 
-def read(path: Path) -> Contract:
-    """The contract in a file, or of a bundle (whose files are all verified).
+def read(place: str) -> Contract:
+    """The contract in a file, or of a bundle (whose files are all verified), here or in a store.
 
     Raises:
         StackError: there is nothing at the path.
-        BundleError, ContractError: what is there is broken.
+        BundleError, ContractError, ModelStoreError: what is there is broken, or cannot be fetched.
     """
-    from models.bundle import read_bundle
     from models.contract import Contract
+    from models.store.fetch import opened
 
-    if path.is_dir():
-        return read_bundle(path).contract
+    if is_uri(place) or Path(place).is_dir():
+        with opened(place) as bundle:
+            return bundle.contract
     try:
-        return Contract.from_json(path.read_bytes())
+        return Contract.from_json(Path(place).read_bytes())
     except OSError as error:
         raise StackError(
-            f"{path}: cannot be read ({error.strerror}); give a contract.json or a bundle's folder"
+            f"{place}: cannot be read ({error.strerror}); give a contract.json or a bundle's folder"
         ) from error
 
 
-def _captions(given: Context) -> list[str]:
+def _served(given: Context, demo: bool) -> str:
+    """The bundle of the ranker that `sightline up` serves, which is said."""
+    from serving.stack.services import RANKER, bundle_path
+
+    place = bundle_path(given.served(demo), RANKER)
+    given.output.say(f"bundle: {place}")
+    return str(place)
+
+
+def _captions(given: Context, demo: bool) -> list[str]:
     from serving.items.lmdb_store import LmdbStore
 
-    with LmdbStore.open(given.layout.store, readonly=True) as store:
+    place = given.served(demo).store
+    given.output.say(f"item store: {place}")
+    with LmdbStore.open(place, readonly=True) as store:
         return [row.caption.text for row in store.items() if row.caption is not None]
 
 
@@ -132,3 +153,12 @@ def _row(note: str, report: CollisionReport) -> tuple[object, ...]:
     most = max(load.most_values for load in report.tables)
     percent = [report.collision_rate, report.collision_rate_expected, report.occurrences_affected]
     return (report.encoder, note, report.distinct, *(f"{value:.2%}" for value in percent), used, most)
+
+
+def _clipped(feature: DenseFeature) -> str:
+    """The bounds in words; nothing where a contract of format 1 has none."""
+    if feature.low is None and feature.high is None:
+        return ""
+    low = "-inf" if feature.low is None else f"{feature.low:g}"
+    high = "inf" if feature.high is None else f"{feature.high:g}"
+    return f", clipped to {low}..{high}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,19 +18,27 @@ if TYPE_CHECKING:
 def demo(
     context: typer.Context,
     port: PortSettings = None,
-    recipe: Annotated[Path | None, typer.Option(help="A training recipe; MovieLens' own if left out.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="A recipe of the project by its name, or a YAML file: path or URI; MovieLens' own if left out."
+        ),
+    ] = None,
 ) -> None:
     """Run the whole system once: caption, train with and without captions, serve, rank; then stop and show."""
     from serving.stack import demo as demonstration
-    from serving.stack.daemon import end_on_signals
+    from serving.stack.interrupts import Interrupted
     from serving.stack.pipeline import RECIPE
-    from training.recipe import load_recipe
+    from training.job_inputs import read_recipe
 
     given = of(context)
-    ports, chosen = Ports.parse(port or []), load_recipe(recipe or RECIPE)
-    end_on_signals()
-    with given.output.steps() as report:
-        result = demonstration.run(given.layout, ports, chosen, given.output.say, report)
+    ports, chosen = Ports.parse(port or []), read_recipe(recipe or str(RECIPE))
+    try:
+        with given.output.steps() as report:
+            result = demonstration.run(given.layout, ports, chosen, given.output.say, report)
+    except Interrupted:
+        given.output.say("what was finished is kept; to go on from there: sightline demo, or sightline up")
+        raise
     if given.output.json:
         given.output.answer(_document(result))
     else:

@@ -13,11 +13,12 @@ import typer
 
 from serving.cli import experiment_steer
 from serving.cli.context import of
-from serving.cli.experiment_plan import plan
+from serving.cli.experiment_plan import RankingsPerDay, plan
 from serving.cli.experiment_report import report
 from serving.cli.experiment_simulate import simulate
 from serving.cli.experiment_steer import Name
 from serving.cli.job import KubeContext, Namespace
+from serving.cli.local_path import path_argument
 
 if TYPE_CHECKING:
     from serving.cli.experiment_file import ExperimentFile
@@ -32,11 +33,12 @@ app = typer.Typer(
 @app.command()
 def start(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="YAML: an Experiment, or only its spec.")],
+    file: Annotated[Path, path_argument(help="YAML: an Experiment, or only its spec.")],
     name: Annotated[str | None, typer.Option("--name", help="In place of the file's.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the file and say what would happen; ask no cluster.")
     ] = False,
+    rankings_per_day: RankingsPerDay = None,
     namespace: Namespace = None,
     kube_context: KubeContext = None,
 ) -> None:
@@ -52,7 +54,7 @@ def start(
     except ExperimentFileError as error:
         output.answer({"created": False, "faults": [asdict(each) for each in error.faults]})
         raise
-    ahead = outlook(given.spec)
+    ahead = outlook(given.spec, rankings_per_day)
     for warning in ahead.warnings:
         output.notes.print(f"warning: {warning}", style="yellow", markup=False)
     place = None if dry_run else _create(given, namespace, kube_context)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from models.yaml_text import YamlTextError, yaml_documents
 from serving.cli.experiment_faults import ExperimentFileError, Fault, faults_of, shown
 from serving.cluster.experiments import API_VERSION, KIND
 from serving.rollout.experiment.spec import ExperimentSpec
@@ -75,27 +75,16 @@ def _outside(document: dict[str, Any]) -> list[Fault]:
     return found
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, not the second value."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _document(file: Path) -> dict[str, Any]:
     def refused(value: str, expected: str, fix: str) -> ExperimentFileError:
         return ExperimentFileError(str(file), [Fault("file", value, expected, fix)])
 
     try:
-        documents = [each for each in yaml.load_all(file.read_text("utf-8"), _Loader) if each is not None]
+        documents = yaml_documents(file.read_text("utf-8"))
     except OSError as error:
         raise refused(error.strerror or "unreadable", "a YAML file that can be read", "give another path") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise refused(" ".join(str(error).split()), "YAML in UTF-8", "correct it at that place") from error
+    except (UnicodeDecodeError, YamlTextError) as error:
+        raise refused(str(error), "YAML in UTF-8", "correct it at that place") from error
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise refused(f"{len(documents)} documents", "one mapping: an Experiment, or its spec", "split the file")
     return documents[0]

@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from models.experiments.latency import SECONDS
 from serving.rollout.experiment.durations import length
-from serving.rollout.experiment.spec import Aggregate, ExperimentSpec, Method, Metric, Promotion
+from serving.rollout.experiment.spec import (
+    Aggregate,
+    ExperimentSpec,
+    Method,
+    Metric,
+    OperationalKind,
+    Promotion,
+)
+from serving.rollout.traffic import Traffic, needed_per_day, traffic
 
 WEEK = timedelta(days=7)
 
@@ -30,6 +39,8 @@ class Outlook:
         ends_after_days: inconclusive then.
         first_numbers_days: when the first user's attribution window has closed.
         in_experiment: percent of users that take part at the last stage, both arms.
+        rankings_needed: rankings of all users in a day, by stage, without which a guardrail is never read there.
+        traffic: what guardrails read at the rankings of a day that were given.
     """
 
     steps: tuple[Step, ...]
@@ -38,12 +49,15 @@ class Outlook:
     ends_after_days: float
     planned_users: int
     in_experiment: float
+    rankings_needed: tuple[float, ...]
+    traffic: Traffic | None
     warnings: tuple[str, ...]
 
 
-def outlook(spec: ExperimentSpec) -> Outlook:
+def outlook(spec: ExperimentSpec, rankings_per_day: float | None = None) -> Outlook:
     """Read the schedule forward."""
     analysis = spec.analysis
+    planned = None if rankings_per_day is None else traffic(spec, rankings_per_day)
     steps, after = [], timedelta()
     if spec.schedule.shadow_share > 0:
         hold = length(spec.schedule.shadow_hold)
@@ -64,7 +78,9 @@ def outlook(spec: ExperimentSpec) -> Outlook:
         _days(length(analysis.maximum_time)),
         analysis.planned_users,
         min(100.0, 2 * stages[-1].share),
-        tuple(_warnings(spec)),
+        needed_per_day(spec),
+        planned,
+        (*_warnings(spec), *(planned.faults if planned is not None else ())),
     )
 
 
@@ -78,17 +94,7 @@ def _warnings(spec: ExperimentSpec) -> list[str]:
 
 def _of_times(spec: ExperimentSpec) -> list[str]:
     analysis, found = spec.analysis, []
-    minimum, maximum = length(analysis.minimum_time), length(analysis.maximum_time)
-    ramp = sum((length(stage.hold) for stage in spec.schedule.stages[:-1]), timedelta())
-    if spec.window >= maximum:
-        found.append(
-            f"attributionWindow {analysis.attribution_window} is not shorter than maximumTime {analysis.maximum_time}: "
-            "no user's numbers are complete before the end, and it must end inconclusive"
-        )
-    if ramp >= maximum:
-        found.append(
-            f"the stages before the last take {_days(ramp):g} days, and maximumTime is {analysis.maximum_time}"
-        )
+    minimum = length(analysis.minimum_time)
     if minimum < WEEK:
         found.append(f"minimumTime is {analysis.minimum_time}: less than a week does not see every day of the week")
     elif minimum % WEEK:
@@ -108,7 +114,7 @@ def _of_metrics(spec: ExperimentSpec) -> list[str]:
         found.append(f"metric {metric.name} goes without CUPED: with a pre-period it may need far fewer users")
     if spec.analysis.minimum_users < 100:
         found.append(f"minimumUsers is {spec.analysis.minimum_users}: intervals are asymptotic, trust them from 1,000")
-    if _sums(metric) and metric.cap_quantile is None:
+    if _sums(metric) and not metric.capped:
         found.append(
             f"metric {metric.name} sums values without capQuantile: a few users with huge values can hide a lift"
         )
@@ -123,6 +129,12 @@ def _of_safety(spec: ExperimentSpec) -> list[str]:
     found = []
     if not spec.guardrails:
         found.append("there are no guardrails: a slow or failing candidate is only noticed by what users do")
+    found += [
+        f"guardrail {each.name}: limit {each.limit:g} s is above {SECONDS[-1]:g} s, up to which rankings are counted: "
+        "it can never be passed, and where the candidate takes longer there is no reading"
+        for each in spec.guardrails
+        if each.kind is OperationalKind.P99_SECONDS and not each.relative and each.limit > SECONDS[-1]
+    ]
     if spec.promotion is Promotion.AUTOMATIC and not spec.metric_guardrails:
         found.append("promotion is automatic and no metric guardrail watches what the primary metric does not")
     for name, given in (("paused", spec.paused), ("approved", spec.approved), ("aborted", spec.aborted)):

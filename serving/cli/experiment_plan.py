@@ -9,48 +9,63 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.context import of
-from serving.cli.output import table
+from serving.cli.local_path import path_option
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from serving.rollout.experiment.spec import ExperimentSpec
-    from serving.rollout.planning import Plan
     from serving.rollout.statistics.history import Measured
     from serving.rollout.statistics.plan import Reading, Spread
     from serving.rollout.statistics.ramp import Ramp, Reach
+    from serving.rollout.traffic import Traffic
+
+
+RankingsPerDay = Annotated[
+    float | None,
+    typer.Option(
+        min=1, max=1e12, help="Rankings of all users in a day: says what guardrails can read, stage by stage."
+    ),
+]
+LONGEST_PLAN = 400
+"""Days: as long as maximumTime may be."""
 
 
 def plan(
     context: typer.Context,
-    users_per_day: Annotated[float | None, typer.Option(min=1, help="Distinct users of the service in a day.")] = None,
+    users_per_day: Annotated[
+        float | None, typer.Option(min=1, max=1e11, help="Distinct users of the service in a day.")
+    ] = None,
     users_per_month: Annotated[
-        float | None, typer.Option(min=1, help="Distinct users in 28 days; left out, every day brings the same users.")
+        float | None,
+        typer.Option(min=1, max=1e11, help="Distinct users in 28 days; left out, every day brings the same users."),
     ] = None,
     mean: Annotated[float | None, typer.Option(help="The metric's mean per user.")] = None,
     sd: Annotated[float | None, typer.Option(help="Its standard deviation over users.")] = None,
     cv: Annotated[float | None, typer.Option(help="Or standard deviation over mean.")] = None,
     correlation: Annotated[float | None, typer.Option(help="With the same metric before: what CUPED lives on.")] = None,
     history: Annotated[
-        Path | None, typer.Option(help="Or measure all that: Parquet or CSV with user, day, value[, denominator].")
+        Path | None, path_option(help="Or measure all that: Parquet or CSV with user, day, value[, denominator].")
     ] = None,
     experiment: Annotated[
-        Path | None, typer.Option(help="Take schedule, method and times from an experiment's file.")
+        Path | None, path_option(help="Take schedule, method and times from an experiment's file.")
     ] = None,
     effect: Annotated[str | None, typer.Option(help="Relative effect that is to be found: 1% or 0.01.")] = None,
     shares: Annotated[
         str | None, typer.Option(help="Percent of users in the candidate, with holds: 1:1h,5:1h,25:1h,50.")
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="The longest that it may take; 28 if left out.")] = None,
+    rankings_per_day: RankingsPerDay = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=LONGEST_PLAN, help="The longest that it may take; 28 if left out.")
+    ] = None,
     window: Annotated[str | None, typer.Option(help="Attribution window: 1d.")] = None,
     method: Annotated[str | None, typer.Option(help="always-valid, group-sequential or fixed.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Chance to call a difference where there is none.")] = None,
     power: Annotated[float, typer.Option(help="Chance to find the effect.")] = 0.8,
 ) -> None:
     """Say which effect can be found by which day, before anything starts: from a few numbers or from history."""
+    from serving.cli.experiment_planned import answer
     from serving.rollout.planning import plan as make
 
+    _finite(mean=mean, sd=sd, cv=cv, correlation=correlation, alpha=alpha, power=power)
     base = _base(experiment)
     over = {"alpha": alpha, "method": method, "attributionWindow": window}
     asked = _Asked.of(base, {key: value for key, value in over.items() if value is not None}, shares, days)
@@ -64,7 +79,26 @@ def plan(
         window_days=asked.window_days,
         wanted=_effect(effect),
     )
-    _answer(context, made, measured, pessimistic=measured is None and users_per_month is None)
+    daily = measured.reach.by_days[0] if measured else users_per_day
+    watched = _watched(asked.spec, rankings_per_day, daily) if experiment is not None else None
+    once = watched is not None and rankings_per_day is None
+    answer(context, made, measured, watched, pessimistic=measured is None and users_per_month is None, once=once)
+
+
+def _finite(**given: float | None) -> None:
+    from math import isfinite
+
+    for name, value in given.items():
+        if value is not None and not isfinite(value):
+            raise typer.BadParameter(f"--{name} is {value}; expected a finite number")
+
+
+def _watched(spec: ExperimentSpec, rankings: float | None, users: float | None) -> Traffic | None:
+    """What guardrails and stages are at this traffic; a user who is ranked once a day is the least."""
+    from serving.rollout.traffic import traffic
+
+    found = rankings if rankings is not None else users
+    return None if found is None else traffic(spec, found, users)
 
 
 @dataclass(frozen=True)
@@ -181,6 +215,7 @@ def _measured(file: Path, asked: _Asked) -> Measured:
     from serving.cli.experiment_history import visits
     from serving.rollout.experiment.durations import length
     from serving.rollout.statistics.history import measure
+    from serving.rollout.statistics.winsor import CapRule
 
     metric = asked.spec.primary_metric
     before = ceil(_days(length(asked.spec.analysis.before))) if metric.cuped else 0
@@ -188,90 +223,9 @@ def _measured(file: Path, asked: _Asked) -> Measured:
         visits(file),
         window_days=max(1, ceil(asked.window_days)),
         before_days=before,
-        cap_quantile=metric.cap_quantile,
+        cap=CapRule(metric.cap_quantile, metric.cap_lower_quantile, metric.cap_nonzero) if metric.capped else None,
     )
 
 
 def _days(span: Any) -> float:
     return float(span.total_seconds()) / 86_400
-
-
-def _answer(context: typer.Context, made: Plan, measured: Measured | None, *, pessimistic: bool) -> None:
-    from serving.rollout.report import words
-
-    output, planned = of(context).output, round(2 * made.users)
-    notes = list(made.assumptions)
-    if pessimistic:
-        notes.insert(0, "Every day is taken to bring the same users, which is the worst case: give --users-per-month.")
-    seen = None
-    if measured is not None:
-        seen = {
-            "users": measured.users,
-            "value": measured.value,
-            "cv": measured.spread.cv,
-            "correlation": measured.spread.correlation,
-            "capped": measured.capped,
-        }
-    output.answer({**made.to_json(), "plannedUsers": planned, "history": seen, "notes": notes})
-    if output.json:
-        return
-    out = output.out
-    out.print(made.verdict, style="bold", markup=False)
-    if measured is not None:
-        spread = f"cv {words.number(measured.spread.cv)}, correlation {words.number(measured.spread.correlation)}"
-        out.print(f"History: {measured.users:,} users, value {words.number(measured.value)}, {spread}", markup=False)
-    out.print(_by_day(made))
-    out.print(_by_method(made))
-    for line in (*_costs(made), f"plannedUsers: {planned:,} (both arms by the last day)", *notes):
-        out.print(line, markup=False)
-
-
-def _by_day(made: Plan) -> Table:
-    from serving.rollout.report import words
-
-    rows = [
-        (
-            each.day,
-            words.percent(each.share, sign=False),
-            f"{each.users:,.0f}",
-            words.percent(each.detectable, sign=False),
-            words.percent(each.detectable_without_cuped, sign=False),
-        )
-        for each in made.days
-    ]
-    columns = ("day", "share", "users in each arm", "smallest effect found", "without CUPED")
-    return table("By day", columns, rows, right=columns)
-
-
-def _by_method(made: Plan) -> Table:
-    from serving.rollout.report import words
-
-    rows = [
-        (
-            each.method + (" (this plan)" if each.method is made.method else ""),
-            words.percent(each.detectable, sign=False),
-            words.NOTHING if each.day is None else each.day,
-        )
-        for each in made.methods
-    ]
-    columns = ("read as", "smallest effect at the end", "day of the wanted effect")
-    return table("By method", columns, rows, right=columns[1:])
-
-
-def _costs(made: Plan) -> list[str]:
-    from serving.rollout.report import words
-
-    cuped, costs = made.cuped, made.costs
-    without = words.percent(cuped.detectable_without, sign=False)
-    day = f", and the wanted effect by day {cuped.day_without}" if cuped.day_without is not None else ""
-    lines = []
-    if cuped.correlation:
-        saved = words.percent(cuped.users_saved, sign=False)
-        lines.append(
-            f"CUPED (correlation {cuped.correlation:.3g}) saves {saved} of the users; without it {without}{day}"
-        )
-    lines.append(
-        f"The last share costs {costs.share:.3g} times the users of an even split, the ramp {costs.ramp:.3g} times; "
-        f"against all other users instead of an equal lane the share would cost {costs.uneven:.3g} times"
-    )
-    return lines

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
+from models.yaml_text import YamlTextError, yaml_documents
 from serving.cli.context import of
 from serving.cli.job import KubeContext, Namespace
+from serving.cli.local_path import path_option
+from serving.tls import believed
 
 if TYPE_CHECKING:
     from serving.rollout.experiment.evidence import Evidence
@@ -22,9 +24,9 @@ def report(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="The experiment's name; left out with --file.")] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", help="An Experiment saved by `kubectl get experiment -o yaml`.")
+        Path | None, path_option("--file", help="An Experiment saved by `kubectl get experiment -o yaml`.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder; experiment-NAME if left out.")] = None,
+    out: Annotated[Path | None, path_option("--out", help="Folder; experiment-NAME if left out.")] = None,
     collector: Annotated[
         str | None,
         typer.Option(help="The collector's base URL: adds days of the week and novelty (kubectl port-forward)."),
@@ -69,12 +71,12 @@ def _saved(file: Path) -> Resource:
     from serving.rollout.report.resource import ResourceError, read
 
     try:
-        document = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        documents = yaml_documents(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, YamlTextError) as error:
         raise ResourceError(f"{file}: cannot be read as YAML ({error}); save it with kubectl get -o yaml") from error
-    if not isinstance(document, dict):
+    if len(documents) != 1 or not isinstance(documents[0], dict):
         raise ResourceError(f"{file}: expected one Experiment; save it with `kubectl get experiment NAME -o yaml`")
-    return read(document)
+    return read(documents[0])
 
 
 def _asked(found: Resource, url: str) -> Evidence:
@@ -89,7 +91,7 @@ def _asked(found: Resource, url: str) -> Evidence:
     if state is None or look is None:
         raise EvidenceError(f"Experiment {found.name} has had no look at its metrics; leave --collector out")
     spec = state.started or found.spec
-    source = CollectorEvidence(url, token=os.environ.get(TOKEN_VARIABLE))
+    source = CollectorEvidence(url, token=os.environ.get(TOKEN_VARIABLE), verify=believed(os.environ))
     try:
         return source.evidence(evidence_query(found.name, found.uid, spec, state, look.at))
     finally:

@@ -7,17 +7,18 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from serving.cli.experiment_outlook import Outlook, Step
 from serving.cli.output import Output, table
 from serving.rollout.experiment.desired import desired
+from serving.rollout.experiment.sentences import span
 from serving.rollout.experiment.state import Entry
 from serving.rollout.report import words
-from serving.rollout.report.document import Report
+from serving.rollout.report.document import Report, SumView
 from serving.rollout.report.resource import Resource
 from serving.rollout.report.sentence import deciding, verdict
+from serving.rollout.traffic import Traffic
 
 NEWEST = 12
 """Lines of the decision log that `status` shows."""
@@ -83,7 +84,7 @@ def listed(found: Sequence[Summary]) -> Table:
             f"{each.share:g} %",
             counted(each.users),
             words.percent(each.relative),
-            escape(words.interval(each.low, each.high)) if each.relative is not None else words.NOTHING,
+            words.interval(each.low, each.high) if each.relative is not None else words.NOTHING,
             each.verdict,
             each.created or words.NOTHING,
         )
@@ -102,9 +103,11 @@ def show(output: Output, report: Report, brief: Summary, notes: Sequence[str]) -
     out = output.out
     out.print(f"Experiment {brief.name} in {brief.namespace}: {brief.phase}, {brief.share:g} % of users", markup=False)
     out.print(report.verdict.headline, style="bold", markup=False)
-    for line in (*report.verdict.because, *notes):
+    named = [f"{what}: {text}" for what, text in (("Hypothesis", report.hypothesis), ("Owner", report.owner)) if text]
+    going = report.progress.said if report.progress is not None else ()
+    for line in (*report.verdict.because, *named, *going, *report.missing, *notes):
         out.print(line, markup=False)
-    for each in (_metrics(report), _limits(report), _log(report.log)):
+    for each in (_metrics(report), _sums(report), _limits(report), _log(report.log)):
         if each is not None:
             out.print(each)
     if report.ratio is not None:
@@ -114,35 +117,51 @@ def show(output: Output, report: Report, brief: Summary, notes: Sequence[str]) -
 
 
 def _metrics(report: Report) -> Table | None:
+    told = [*report.metrics, *([report.without_cuped] if report.without_cuped else [])]
     rows = [
         (
             each.name,
-            each.role,
+            "without CUPED" if each is report.without_cuped else each.role,
             words.number(each.stable),
             words.number(each.candidate),
+            words.difference(each.absolute, each.absolute_low, each.absolute_high),
             words.percent(each.relative),
-            escape(words.interval(each.low, each.high)),
-            escape(each.judged),
+            words.interval(each.low, each.high),
+            each.judged,
         )
-        for each in report.metrics
+        for each in told
     ]
-    columns = ("metric", "role", "stable", "candidate", "lift", "interval", "says")
-    return table("Metrics", columns, rows, right=columns[2:5]) if rows else None
+    columns = ("metric", "role", "stable", "candidate", "difference", "lift", "interval", "says")
+    return table("Metrics", columns, rows, right=columns[2:6]) if rows else None
+
+
+def _sums(report: Report) -> Table | None:
+    rows = [
+        (each.meaning, *map(words.number, (each.stable_sum, each.candidate_sum)), *map(words.number, _deviations(each)))
+        for each in report.sums
+    ]
+    columns = ("raw, per user", "sum, stable", "sum, candidate", "deviation, stable", "deviation, candidate")
+    return table("Sums", columns, rows, right=columns[1:]) if rows else None
+
+
+def _deviations(of: SumView) -> tuple[float | None, float | None]:
+    return of.stable_deviation, of.candidate_deviation
 
 
 def _limits(report: Report) -> Table | None:
     def standing(each: Any) -> str:
-        return "breached" if each.breached else "no data: no pass" if each.value is None else "kept"
+        if each.breached:
+            return "breached"
+        if each.value is None:
+            return "no reading: no pass"
+        return "kept" if each.value <= each.limit else "above, not surely: no pass"
 
-    rows = [
-        (each.name, escape(each.value_text), escape(each.limit_text), standing(each), escape(each.detail))
-        for each in report.limits
-    ]
+    rows = [(each.name, each.value_text, each.limit_text, standing(each), each.detail) for each in report.limits]
     return table("Guardrails", ("guardrail", "reads", "at most", "state", ""), rows) if rows else None
 
 
 def _log(log: Sequence[Entry]) -> Table | None:
-    rows = [(f"{each.at:%Y-%m-%d %H:%M}", each.reason, escape(each.message)) for each in log[-NEWEST:]]
+    rows = [(f"{each.at:%Y-%m-%d %H:%M}", each.reason, each.message) for each in log[-NEWEST:]]
     more = f" (the newest {NEWEST} of {len(log)})" if len(log) > NEWEST else ""
     return table(f"Decisions{more}", ("when, UTC", "decision", "why"), rows) if rows else None
 
@@ -157,7 +176,24 @@ def foreseen(ahead: Outlook) -> list[str]:
         f"planned for {ahead.planned_users:,} users of both arms; at the last stage {ahead.in_experiment:g} % of all "
         "users take part",
     ]
-    return lines
+    needed = [f"{each:,.0f} at stage {number}" for number, each in enumerate(ahead.rankings_needed, 1) if each]
+    if needed:
+        lines.append(f"guardrails can be read from these rankings of all users a day on: {', '.join(needed)}")
+    return lines if ahead.traffic is None else [*lines, *read_when(ahead.traffic)]
+
+
+def read_when(planned: Traffic) -> list[str]:
+    """What guardrails read at a traffic, line by line."""
+    found = [f"at {planned.rankings_per_day:,.0f} rankings a day (by night it takes longer):"]
+    for each in planned.watched:
+        read = "never read" if each.read_over is None else f"read over {span(each.read_over)}"
+        finds = [
+            f"{what} found in {span(max(seconds, 60.0))}"
+            for what, seconds in (("total failure", each.finds_all), ("twice the limit", each.finds_twice))
+            if seconds is not None
+        ]
+        found.append(f"stage {each.stage} ({each.share:g} %): {', '.join([f'{each.guardrail} {read}', *finds])}")
+    return found
 
 
 def _step(step: Step) -> str:

@@ -13,28 +13,36 @@ from serving.cli.output import Output, table
 if TYPE_CHECKING:
     from serving.replay.demonstration import Demonstration
 
+MOST_SEEDS = 1000
+"""Of six stories, some 10 s of a core each: hours; each ending is kept until the page is written (30 kB)."""
+MOST_USERS = 50_000
+"""Their visits are held in memory, 25 kB a user, and each of the 600,000 is a request to real servers."""
+MOST_WORKERS = 64
+
 
 def simulate(
     context: typer.Context,
     story: Annotated[
         list[str] | None, typer.Option("--story", help="Only this story, repeatable; all six if left out.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=0, help="Crowds that each story is also told with, by score table.")] = 20,
-    users: Annotated[int, typer.Option(min=500, help="Users of a story told with real servers.")] = 1500,
-    workers: Annotated[int, typer.Option(min=1, help="Processes for the score tables.")] = 2,
+    seeds: Annotated[
+        int, typer.Option(min=0, max=MOST_SEEDS, help="Crowds that each story is also told with, by score table.")
+    ] = 20,
+    users: Annotated[
+        int, typer.Option(min=500, max=MOST_USERS, help="Users of a story told with real servers.")
+    ] = 1500,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes for the score tables.")] = 2,
 ) -> None:
     """Replay six experiments whose truth is known, with real servers and the controller's code; write their reports."""
     from serving.replay.demonstration import demonstrate
     from serving.replay.story import STORIES
     from serving.replay.story import story as named
-    from serving.stack.daemon import end_on_signals
 
     given = of(context)
     try:
         chosen = [named(each) for each in story] if story else list(STORIES)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--story") from error
-    end_on_signals()
     folder = given.layout.root / "experiments"
     with given.output.steps() as report:
         told = demonstrate(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
-from rich.markup import escape
 
 from serving.cli.context import of
 from serving.cli.output import table
@@ -38,14 +37,19 @@ def submit(
     namespace: Namespace = None,
     kube_context: KubeContext = None,
 ) -> None:
-    """Create a Job from a manifest, with changes, and print its name."""
+    """Create a Job from a manifest, with changes, and print its name; says what would go with its pod."""
     from serving.cluster.connection import connect
     from serving.cluster.jobs import submit as create
     from serving.cluster.manifest import Changes, changed, find, options_of, read
+    from serving.cluster.places import fleeting, without_claims_that_wait
 
     changes = Changes(options_of(settings or []), image, queue, name)
     objects = changed(read(find(manifest)), changes)
-    done = create(connect(kube_context), objects, namespace)
+    cluster = connect(kube_context)
+    objects, warnings = without_claims_that_wait(cluster, objects, namespace)
+    for warning in (*warnings, *fleeting(objects)):
+        of(context).output.say(f"WARNING: {warning}")
+    done = create(cluster, objects, namespace)
     job = done[-1]
     lines = [f"{each.kind} {each.name} {'created' if each.made else 'was there already'}" for each in done]
     follow = f"follow it: sightline job logs --follow --namespace {job.namespace} {job.name}"
@@ -90,6 +94,7 @@ def list_jobs(
 
 @app.command()
 def logs(
+    context: typer.Context,
     name: Name,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as it writes, and with the pods after it.")
@@ -99,13 +104,19 @@ def logs(
     namespace: Namespace = None,
     kube_context: KubeContext = None,
 ) -> None:
-    """Print what the Job's newest pod printed."""
+    """Print what the Job's newest pod printed; with --json an object per line: {"pod": …, "line": …}."""
     from serving.cluster.connection import connect
+    from serving.cluster.logs import lines
     from serving.cluster.logs import logs as read
 
     cluster = connect(kube_context, namespace)
-    for piece in read(cluster, name, cluster.namespace, index=index, follow=follow, tail=tail):
-        sys.stdout.buffer.write(piece)
+    pieces = read(cluster, name, cluster.namespace, index=index, follow=follow, tail=tail)
+    if of(context).output.json:
+        written = (orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in lines(pieces))
+    else:
+        written = (piece.text for piece in pieces)
+    for text in written:
+        sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
 
 
@@ -144,13 +155,13 @@ def _show(context: typer.Context, found: JobStatus) -> None:
         title = "Last words" if index is None else f"Last words of shard {index}"
         message = {"text": each.message} if isinstance(each.message, str) else dict(each.message or {})
         output.out.print(f"\n{title}", markup=False)  # as a table's title it would be broken to the table's width
-        output.out.print(table("", ("", ""), [(key, escape(_text(value))) for key, value in message.items()]))
+        output.out.print(table("", ("", ""), [(key, _text(value)) for key, value in message.items()]))
 
 
 def _row(each: Attempt) -> tuple[str, ...]:
     index = "" if each.index is None else str(each.index)
     exit_code = "" if each.exit_code is None else str(each.exit_code)
-    return index, each.pod, each.phase, exit_code, escape(each.meaning or each.why or ""), each.started or ""
+    return index, each.pod, each.phase, exit_code, each.meaning or each.why or "", each.started or ""
 
 
 def _text(value: Any) -> str:

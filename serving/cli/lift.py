@@ -19,4 +19,6 @@ def show_lift(output: Output, views: Sequence[SplitView]) -> None:
         output.out.print(view.verdict, markup=False)
         for line in view.slices:
             output.out.print(f"  {line}", markup=False)
+        for line in view.remarks:
+            output.out.print(line, style="bold red", markup=False)
         output.out.print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.cli.context import of
+from serving.cli.local_path import path_argument, path_option
 from serving.cli.output import table
 from serving.cli.train import Platform
 
@@ -41,17 +43,81 @@ class Device(StrEnum):
 @app.command()
 def publish(
     context: typer.Context,
-    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
+    place: Place,
     store: Store,
     name: Annotated[str | None, typer.Option(help="The model's name; the bundle's own if left out.")] = None,
+    force: Annotated[bool, typer.Option(help="Publish it though its ranker is far below the item mean.")] = False,
+    sign: Annotated[
+        Path | None,
+        path_option(help="Sign it with this private key (PEM); that of SIGHTLINE_SIGNING_KEY if there is one."),
+    ] = None,
 ) -> None:
     """Publish a bundle under the next number: whole or not at all."""
+    from models.store.fetch import opened
+    from models.store.keys import private_key, signing_key
     from models.store.store import ModelStore
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    done = ModelStore.at(store).publish(bundle, name=name, created=created)
-    document = {"uri": done.uri, "repository": done.repository, **done.entry.model_dump(mode="json")}
-    of(context).output.answer(document, f"{done.uri}\nstorageUri for KServe: {done.repository}")
+    key = private_key(str(sign), "--sign") if sign else signing_key(os.environ)
+    with opened(place) as bundle:
+        bundle.require_fit(force, place=place)
+        done = ModelStore.at(store).publish(bundle.path, name=name, created=created, key=key)
+    document = {
+        "uri": done.uri,
+        "pinned": done.pinned,
+        "repository": done.repository,
+        "signed": key is not None,
+        **done.entry.model_dump(mode="json"),
+    }
+    text = f"{done.uri}{', signed' if key else ''}\npinned: {done.pinned}\nstorageUri for KServe: {done.repository}"
+    of(context).output.answer(document, text)
+
+
+@app.command()
+def keygen(
+    context: typer.Context,
+    to: Annotated[Path, path_argument(help="The private key's file; the public key's is beside it, *.pub.pem.")],
+) -> None:
+    """Make a key that signs bundles: a private ed25519 key for whoever publishes, a public one for whoever serves."""
+    from models.store.keys import make_key
+
+    public = to.with_name(f"{to.name.removesuffix('.pem')}.pub.pem")
+    made = make_key(to, public)
+    document = {"private": str(to), "public": str(public), "key": made}
+    of(context).output.answer(document, f"{to}: private key, mode 0600; keep it where you publish\n{public}: {made}")
+
+
+@app.command("pin-weights")
+def pin_weights(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="A captioner's preset, or a checkpoint's hub id, folder or URI.")],
+    revision: Annotated[
+        str | None, typer.Option(help="The hub's branch, tag or commit; its newest if left out.")
+    ] = None,
+) -> None:
+    """Tell the commit and the digest that pin a captioner's weights; of the hub's, without fetching them."""
+    from models.captioner.pin import pin
+
+    found = pin(source, revision, endpoint=os.environ.get("HF_ENDPOINT"))
+    settings = {"revision": found.revision, "weights": found.weights}
+    lines = [f"{name}: {value}" for name, value in settings.items() if value is not None]
+    of(context).output.answer({"source": source, **settings}, "\n".join(lines))
+
+
+@app.command()
+def sign(
+    context: typer.Context,
+    place: Place,
+    key: Annotated[Path, path_option(help="The private key (PEM) that `models keygen` made.")],
+) -> None:
+    """Read every byte of an entry, or of a bundle's folder, and sign it; signatures by other keys stay."""
+    from models.store.fetch import sign_at
+    from models.store.keys import key_id, private_key
+
+    loaded = private_key(str(key), "--key")
+    made = sign_at(place, loaded)
+    by = key_id(loaded.public_key())
+    of(context).output.answer({**made.model_dump(), "key": by}, f"{place} is signed by {by}: {made}")
 
 
 @app.command("list")
@@ -70,12 +136,23 @@ def list_models(
 
 
 @app.command()
-def verify(context: typer.Context, place: Place) -> None:
+def verify(
+    context: typer.Context,
+    place: Place,
+    key: Annotated[
+        list[Path] | None,
+        path_option(help="Demand a signature by this public key (PEM, or a folder of them); repeatable."),
+    ] = None,
+) -> None:
     """Read every byte of an entry, or of a bundle's folder, and compare it with what was published."""
     from models.store import fetch as store
+    from models.store.keys import public_keys
+    from models.store.trust import SIGNED, Trust
 
-    done = store.verify(place)
-    text = f"{place} is whole and unchanged: bundle {done.bundle}, contract {done.contract_digest}"
+    keys = tuple(found for each in key or () for found in public_keys(str(each), "--key"))
+    done = store.verify(place, Trust(keys, frozenset({SIGNED})) if keys else None)
+    signed = " and signed by a trusted key" if keys else ""
+    text = f"{place} is whole and unchanged{signed}: bundle {done.bundle}, contract {done.contract_digest}"
     of(context).output.answer(_answer(done), text)
 
 
@@ -83,17 +160,20 @@ def verify(context: typer.Context, place: Place) -> None:
 def fetch(
     context: typer.Context,
     place: Place,
-    to: Annotated[Path, typer.Option(help="The folder to fill: the bundle's own, or a Triton repository.")],
+    to: Annotated[Path, path_option(help="The folder to fill: the bundle's own, or a Triton repository.")],
     layout: Annotated[Layout, typer.Option(help="bundle: the folder as trained; repository: for Triton.")] = (
         Layout.BUNDLE
     ),
     platform: Annotated[
-        Platform, typer.Option(help="For a repository. onnxruntime: NVIDIA's image; python: the PyPI wheel's Triton.")
-    ] = Platform.ONNXRUNTIME,
+        Platform, typer.Option(help="For a repository. python: the PyPI wheel's Triton; onnxruntime: NVIDIA's image.")
+    ] = Platform.PYTHON,
     name: Annotated[
         str | None, typer.Option(help="For a repository: the model's name in Triton; the entry's if left out.")
     ] = None,
     device: Annotated[Device, typer.Option(help="For a repository: where Triton runs the model.")] = Device.CPU,
+    force: Annotated[
+        bool, typer.Option("--force", help="For a repository: place it though its ranker is far below the item mean.")
+    ] = False,
 ) -> None:
     """Copy a bundle out of the store, checking every sha256; done once is done."""
     from models.store import fetch as store
@@ -102,10 +182,12 @@ def fetch(
         raise typer.BadParameter("is for --layout repository only", param_hint="--name")
     if layout is Layout.BUNDLE and device is not Device.CPU:
         raise typer.BadParameter("is for --layout repository only", param_hint="--device")
+    if layout is Layout.BUNDLE and force:
+        raise typer.BadParameter("is for --layout repository only", param_hint="--force")
     if layout is Layout.BUNDLE:
         done = store.fetch_bundle(place, to)
     else:
-        done = store.fetch_repository(place, to, platform=platform.value, name=name, device=device.value)
+        done = store.fetch_repository(place, to, platform=platform.value, name=name, device=device.value, force=force)
     text = f"{done.path}: bundle {done.bundle}" + (f", version {done.version}" if done.version else "")
     of(context).output.answer(_answer(done), text)
 

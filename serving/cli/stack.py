@@ -4,12 +4,14 @@ import time
 
 import typer
 
-from serving.cli.context import Context, PortSettings, of
+from serving.cli.context import Demo, PortSettings, of
 from serving.cli.output import Output, table
 from serving.stack import control
 from serving.stack.layout import Layout
-from serving.stack.lock import StackBusyError, StackState, is_held, read_state
+from serving.stack.lines import Report
+from serving.stack.lock import StackBusyError, is_held
 from serving.stack.ports import HOST, Ports
+from serving.stack.state import StackState, read_state
 
 _LISTENS = {
     "transformer": ("transformer_http", "transformer_grpc"),
@@ -18,17 +20,22 @@ _LISTENS = {
 }
 
 
-def up(context: typer.Context, port: PortSettings = None) -> None:
-    """Start Triton, the transformer and the captioner in the background; train first where nothing is trained yet."""
+def up(
+    context: typer.Context,
+    port: PortSettings = None,
+    demo: Demo = False,
+) -> None:
+    """Start Triton, the transformer and the captioner in the background, with the models of your own data.
+
+    Where there are none (or with --demo) the demo's are served, and made first where they are not there.
+    """
     given = of(context)
-    ports = Ports.parse(port or [])
+    ports, layout = Ports.parse(port or []), given.served(demo)
     try:
-        if not is_held(given.layout.run):
-            _prepare(given, ports)
-        with given.output.notes.status("starting") as status:
-            state = control.up(given.layout, ports, status.update)
+        with given.output.steps() as report:
+            state = control.up(layout, ports, _follower(given.output, report))
     except StackBusyError as busy:
-        if busy.state is None or busy.state.phase != "ready":
+        if busy.state is None or busy.state.phase != "ready" or busy.state.command != "up":
             raise
         given.output.say("the stack is running already")
         state = busy.state
@@ -36,9 +43,9 @@ def up(context: typer.Context, port: PortSettings = None) -> None:
 
 
 def down(context: typer.Context) -> None:
-    """Stop what `sightline up` started, and anything that a killed stack left behind."""
+    """Stop what runs on the state folder, whoever started it, and anything that a killed stack left behind."""
     given = of(context)
-    with given.output.notes.status("stopping"):
+    with given.output.working("stopping"):
         stopped = control.down(given.layout)
     given.output.answer({"stopped": stopped}, "stopped" if stopped else "nothing was running")
 
@@ -48,20 +55,27 @@ def status(context: typer.Context) -> None:
     given = of(context)
     state = read_state(given.layout.run)
     if state is None or not is_held(given.layout.run):
-        told = f"not running: {state.message}" if state and state.message else "not running; start it: make up"
+        told = f"not running: {state.message}" if state and state.message else "not running; start it: sightline up"
         given.output.answer({"running": False, "message": told}, told)
         raise typer.Exit(1)
     _show(given.output, given.layout, state)
 
 
-def _prepare(given: Context, ports: Ports) -> None:
-    """Run the offline path where nothing has been made yet; refuse what is broken."""
-    from serving.stack import prepared
+def _follower(output: Output, report: Report) -> control.Follow:
+    """Tells of a stack that another process starts, from its state."""
+    told = 0
 
-    if prepared.is_empty(given.layout):
-        with given.output.steps() as report:
-            prepared.prepare_alone(given.layout, ports, given.output.say, report)
-    prepared.verify(given.layout)
+    def follow(state: StackState) -> None:
+        nonlocal told
+        for remark in state.remarks[told:]:
+            output.say(remark)
+        told = len(state.remarks)
+        if state.step is not None:
+            report(state.step.name, state.step.done, state.step.of)
+        else:
+            report("starting", 0, 1)
+
+    return follow
 
 
 def _show(output: Output, layout: Layout, state: StackState) -> None:
@@ -69,6 +83,9 @@ def _show(output: Output, layout: Layout, state: StackState) -> None:
         (name, state.pids.get(name, "-"), ", ".join(f"{HOST}:{state.ports[p]}" for p in listens), layout.log(name))
         for name, listens in _LISTENS.items()
     ]
-    since = time.strftime("%H:%M:%S", time.localtime(state.started))
-    shown = table(f"Sightline, {state.phase} since {since}", ("server", "pid", "listens on", "log"), rows, ("pid",))
+    since = time.strftime("%H:%M:%S", time.localtime(state.since))
+    title = f"Sightline, {'ready' if state.phase == 'ready' else f'{state.command} at work'} since {since}"
+    if state.step is not None:
+        title += f": {state.step}"
+    shown = table(title, ("server", "pid", "listens on", "log"), rows, ("pid",))
     output.answer({"running": True, **state.model_dump()}, shown)

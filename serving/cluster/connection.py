@@ -29,6 +29,7 @@ class Cluster:
     batch: Any
     core: Any
     custom: Any
+    storage: Any
     namespace: str
     host: str
 
@@ -61,7 +62,7 @@ def connect(context: str | None = None, namespace: str | None = None) -> Cluster
             f"no way into a cluster: {error}; set KUBECONFIG to a kubeconfig file, or --context to one of its contexts"
         ) from error
     api = client.ApiClient(settings)
-    apis = (client.BatchV1Api(api), client.CoreV1Api(api), client.CustomObjectsApi(api))
+    apis = (client.BatchV1Api(api), client.CoreV1Api(api), client.CustomObjectsApi(api), client.StorageV1Api(api))
     return Cluster(*apis, namespace or found, settings.host)
 
 
@@ -89,7 +90,7 @@ class _Words:
     none: str = ""
 
 
-_JOB = _Words("see `sightline job list`", "`sightline job cancel --delete`")
+_JOB = _Words("see `sightline job list`", "`sightline job cancel NAME --delete`")
 _EXPERIMENT = _Words(
     "see `sightline experiment status`",
     "`kubectl delete experiment`: a running one gives its users stable first",

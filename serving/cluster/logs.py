@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from serving.cluster.connection import Cluster
@@ -12,6 +14,22 @@ from serving.cluster.jobs import end_of, read_job
 from serving.cluster.status import INDEX_LABEL, pods_of
 
 POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes as a pod wrote them, wherever they end."""
+
+    pod: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a pod's log, without its end."""
+
+    pod: str
+    line: str
 
 
 def logs(
@@ -24,7 +42,7 @@ def logs(
     tail: int | None = None,
     wait_seconds: float = 300.0,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[bytes]:
+) -> Iterator[Piece]:
     """The newest pod's log, piece by piece; with `follow` as it is written, and that of pods that come after it.
 
     Args:
@@ -69,12 +87,23 @@ def _next(cluster: Cluster, name: str, namespace: str, index: int | None, shown:
     return pods[last + 1] if last + 1 < len(pods) else None
 
 
-def _log(cluster: Cluster, pod: Any, follow: bool, tail: int | None) -> Iterator[bytes]:
+def lines(pieces: Iterable[Piece]) -> Iterator[Line]:
+    """The pieces of each pod cut into lines, each as soon as it ends; bytes that are not UTF-8 become U+FFFD."""
+    for pod, of_pod in groupby(pieces, key=lambda piece: piece.pod):
+        rest = b""
+        for piece in of_pod:
+            *whole, rest = (rest + piece.text).split(b"\n")
+            yield from (Line(pod, each.decode(errors="replace")) for each in whole)
+        if rest:
+            yield Line(pod, rest.decode(errors="replace"))
+
+
+def _log(cluster: Cluster, pod: Any, follow: bool, tail: int | None) -> Iterator[Piece]:
     name, namespace = pod.metadata.name, pod.metadata.namespace
     more = {} if tail is None else {"tail_lines": tail}
     with cluster.doing(f"read the log of pod {name} in {namespace}", "pod", name):
         answer = cluster.core.read_namespaced_pod_log(name, namespace, follow=follow, _preload_content=False, **more)
         try:
-            yield from answer.stream(decode_content=False)
+            yield from (Piece(name, text) for text in answer.stream(decode_content=False))
         finally:
             answer.release_conn()

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from models.yaml_text import YamlTextError, yaml_documents
 from serving.cluster.errors import ClusterError
 
 KINDS = ("train", "lift", "publish", "backfill")
@@ -56,10 +55,9 @@ def find(named: str) -> Path:
 def read(file: Path) -> list[Object]:
     """The objects of a manifest, of which one is a Job. Raises `ClusterError`."""
     try:
-        documents = list(yaml.safe_load_all(file.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        objects = yaml_documents(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, YamlTextError) as error:
         raise ClusterError(f"{file}: cannot be read as YAML ({error})") from error
-    objects = [each for each in documents if each is not None]
     if not all(
         isinstance(each, dict) and each.get("kind") and isinstance(each.get("metadata"), dict) for each in objects
     ):

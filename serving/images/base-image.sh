@@ -2,7 +2,7 @@
 # A base image from Debian's own packages, for machines that reach a Debian mirror but no registry:
 #   serving/images/base-image.sh localhost/sightline-base:bookworm
 #   make images BUILDER=buildah BASE=localhost/sightline-base:bookworm SYSTEM_BASE=localhost/sightline-base:bookworm
-# Needs root, debootstrap and buildah (apt-get install debootstrap buildah). MIRROR= names another Debian mirror.
+# Needs root, debootstrap and buildah (apt-get install debootstrap buildah). MIRROR= names another Debian mirror, UPDATES=no leaves the updates out.
 set -euo pipefail
 
 name=${1:?usage: base-image.sh NAME}
@@ -24,9 +24,10 @@ deb $mirror bookworm main
 deb $mirror bookworm-updates main
 deb ${SECURITY_MIRROR:-http://deb.debian.org/debian-security} bookworm-security main
 SOURCES
-chroot "$root" env DEBIAN_FRONTEND=noninteractive sh -ec '
+# shellcheck disable=SC2016  # the inner shell's variables
+chroot "$root" env DEBIAN_FRONTEND=noninteractive UPDATES="${UPDATES:-yes}" sh -ec '
   apt-get update
-  apt-get upgrade -y
+  if [ "$UPDATES" = yes ]; then apt-get upgrade -y; fi
   apt-get install -y --no-install-recommends "$@"
   apt-get clean' sh "${packages[@]}"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/debconf/*-old "$root"/var/log/* \

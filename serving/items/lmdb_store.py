@@ -7,16 +7,19 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from models.items import ItemRow, ItemStoreError, UserRow
+from models.items import ItemRow, ItemStoreError, Origin, UserRow
 from serving.items.gate import ReaderGate
 from serving.items.keys import lookup_key, stored_key
 from serving.items.lmdb_file import StoreFile, open_file, translated
+from serving.items.lmdb_rewrite import rewrite
+from serving.items.origin import decoded, encoded
 from serving.items.rows import RowCodec
 
 __all__ = ["ItemStoreError", "LmdbStore"]
 
 DEFAULT_MAP_SIZE = 64 << 20
 _PAGE = 1000
+_ORIGIN_KEY = b"origin"
 _GROW_LIMIT = 1 << 44
 Row = TypeVar("Row", ItemRow, UserRow)
 
@@ -69,12 +72,10 @@ class LmdbStore:
         """Yield all items by key order, a page of rows per transaction: a slow reader holds nothing open, and
         rows that are written meanwhile may or may not be seen.
         """
-        after = b""
-        while page := self._page(after):
+        for page in self._pages(self._file.items):
             for row in self._codec.decode_items([key.decode() for key, _ in page], [value for _, value in page]):
                 if row is not None:
                     yield row
-            after = page[-1][0]
 
     def count(self) -> int:
         """Return the number of items."""
@@ -97,8 +98,50 @@ class LmdbStore:
         """Write all rows in one transaction, return how many. Raises `ItemRowError`, `ItemStoreError`."""
         return self._put(self._file.users, "user", rows, lambda row: row.user_id, self._codec.encode_user)
 
-    def _page(self, after: bytes) -> list[tuple[bytes, bytes]]:
-        with self._reading(self._file.items) as txn, txn.cursor() as cursor:
+    def user_ids(self) -> Iterator[str]:
+        """Yield every user's id by key order, as `items` yields rows."""
+        for page in self._pages(self._file.users):
+            yield from (key.decode() for key, _ in page)
+
+    def remove_many(self, item_ids: Sequence[str]) -> None:
+        """Remove the items in one transaction. Raises `ItemStoreError`."""
+        self._change(self._file.items, [(lookup_key(item_id), None) for item_id in item_ids])
+
+    def remove_users(self, user_ids: Sequence[str]) -> None:
+        """Remove the users in one transaction. Raises `ItemStoreError`."""
+        self._change(self._file.users, [(lookup_key(user_id), None) for user_id in user_ids])
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether there is a row of this user, whole or damaged."""
+        with self._reading(self._file.users) as txn:
+            return txn.get(lookup_key(user_id)) is not None
+
+    def scrub(self) -> str:
+        """Write the file anew: removed rows leave their bytes in it until then. See `lmdb_rewrite.rewrite`."""
+        with self._gate.exclusive():
+            rewrite(self._file)
+            self._file.close()
+            self._file = open_file(self._file.path, readonly=False, map_size=DEFAULT_MAP_SIZE)
+        return ""
+
+    def origin(self) -> Origin | None:
+        """Return whose rows these are, None when that was never said."""
+        with self._reading(self._file.meta) as txn:
+            value = txn.get(_ORIGIN_KEY)
+        return None if value is None else decoded(value, f"item store {self._file.path}")
+
+    def set_origin(self, origin: Origin) -> None:
+        """Say whose rows these are."""
+        self._change(self._file.meta, [(_ORIGIN_KEY, encoded(origin))])
+
+    def _pages(self, database: Any) -> Iterator[list[tuple[bytes, bytes]]]:
+        after = b""
+        while page := self._page(database, after):
+            yield page
+            after = page[-1][0]
+
+    def _page(self, database: Any, after: bytes) -> list[tuple[bytes, bytes]]:
+        with self._reading(database) as txn, txn.cursor() as cursor:
             if not cursor.set_range(after + b"\0" if after else b"\0"):
                 return []
             return [pair for pair, _ in zip(cursor.iternext(), range(_PAGE), strict=False)]
@@ -128,20 +171,28 @@ class LmdbStore:
         encode: Callable[[Row], bytes],
     ) -> int:
         pairs = sorted((stored_key(kind, key_of(row)), encode(row)) for row in rows)
+        self._change(database, pairs)
+        return len(pairs)
+
+    def _change(self, database: Any, pairs: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Write the pairs, and delete the keys of those without a value, in one transaction."""
         while True:
             try:
                 with self._gate.shared(), translated(self._file.path):
                     self._file.check()
                     self._write(database, pairs)
-                return len(pairs)
+                return
             except lmdb.MapFullError as cause:
                 self._grow(cause)
             except lmdb.MapResizedError:
                 self._resize(0)
 
-    def _write(self, database: Any, pairs: list[tuple[bytes, bytes]]) -> None:
+    def _write(self, database: Any, pairs: Sequence[tuple[bytes, bytes | None]]) -> None:
         with self._file.env.begin(db=database, write=True) as txn, txn.cursor() as cursor:
-            cursor.putmulti(pairs)
+            self._file.check()  # another process may have put a new file in its place while this one waited
+            cursor.putmulti([(key, value) for key, value in pairs if value is not None])
+            for key in [key for key, value in pairs if value is None]:
+                txn.delete(key)
 
     def _grow(self, cause: lmdb.Error) -> None:
         size = int(self._file.env.info()["map_size"]) * 2

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from redis.exceptions import NoPermissionError
 
-from models.items import ItemRow, ItemStoreError, UserRow
+from models.items import ItemRow, ItemStoreError, Origin, UserRow
 from serving.items.keys import lookup_key, stored_key
+from serving.items.origin import decoded, encoded
+from serving.items.redis_disk import rewrite_log
 from serving.items.redis_link import RedisAddress, RedisLink, RedisTransaction
 from serving.items.rows import RowCodec
 
@@ -25,16 +27,17 @@ Row = TypeVar("Row", ItemRow, UserRow)
 class RedisStore:
     """`ItemStore` and `UserStore` on a Redis or Valkey server (not a Cluster); safe to share between threads.
 
-    Keys, each beginning with the address's prefix: `format`; `generation`, a counter; `item:<id>` and `user:<id>`, a
-    row each; `ids`, a sorted set of the items' ids; `wanted`, a sorted set of ids that were ranked without caption.
+    Keys, each beginning with the address's prefix: `format`; `generation`, a counter; `origin`, whose rows these are;
+    `item:<id>` and `user:<id>`, a row each; `ids`, a sorted set of the items' ids; `wanted`, a sorted set of ids that
+    were ranked without caption.
     """
 
     def __init__(self, link: RedisLink, prefix: str, readonly: bool) -> None:
         self._link, self._readonly = link, readonly
         self._codec = RowCodec()
-        names = ("format", "generation", "ids", "wanted", "item:", "user:")
+        names = ("format", "generation", "origin", "ids", "wanted", "item:", "user:")
         keys = [f"{prefix}{name}".encode() for name in names]
-        self._format, self._generation, self._ids, self._wanted, self._item, self._user = keys
+        self._format, self._generation, self._origin, self._ids, self._wanted, self._item, self._user = keys
 
     @classmethod
     def open(
@@ -116,6 +119,47 @@ class RedisStore:
         """Write all rows in one transaction, return how many; see `put_many`."""
         return self._put("user", rows, lambda row: row.user_id, self._codec.encode_user, self._queue_users)
 
+    def user_ids(self) -> Iterator[str]:
+        """Yield every user's id in no order; an id may come twice while the server's table grows."""
+        pattern = b"".join(b"\\" + bytes([byte]) if byte in b"*?[]^\\" else bytes([byte]) for byte in self._user) + b"*"
+        cursor = 0
+        while True:
+            with self._link.client() as client:
+                cursor, keys = client.scan(cursor, match=pattern, count=_PAGE)
+            yield from (key[len(self._user) :].decode() for key in keys)
+            if not cursor:
+                return
+
+    def remove_many(self, item_ids: Sequence[str]) -> None:
+        """Remove the items in one transaction. Raises `ItemStoreError`."""
+        self._remove(item_ids, self._item, (self._ids, self._wanted))
+
+    def remove_users(self, user_ids: Sequence[str]) -> None:
+        """Remove the users in one transaction. Raises `ItemStoreError`."""
+        self._remove(user_ids, self._user, ())
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether there is a row of this user, whole or damaged."""
+        with self._link.client() as client:
+            return client.get(self._user + lookup_key(user_id)) is not None
+
+    def scrub(self) -> str:
+        """Have the server's log written anew; returns what is left to do by hand, see `redis_disk.rewrite_log`."""
+        return rewrite_log(self._link)
+
+    def origin(self) -> Origin | None:
+        """Return whose rows these are, None when that was never said."""
+        with self._link.client() as client:
+            found = client.get(self._origin)
+        return None if found is None else decoded(found, self._link.where)
+
+    def set_origin(self, origin: Origin) -> None:
+        """Say whose rows these are."""
+        self._refuse_readonly()
+        with self._link.transaction() as transaction:
+            transaction.queue("SET", self._origin, encoded(origin))
+            transaction.queue("INCR", self._generation)
+
     def want(self, item_ids: Sequence[str], limit: int) -> None:
         """Note items that were asked for and have no caption; the first `limit` stay. A reader may do this too."""
         now = time.time()
@@ -146,8 +190,7 @@ class RedisStore:
         encode: Callable[[Row], bytes],
         queue: Callable[[RedisTransaction, Sequence[Row], list[bytes], list[bytes]], None],
     ) -> int:
-        if self._readonly:
-            raise ItemStoreError(f"{self._link.where}: was opened for reading; open it with readonly=False to write")
+        self._refuse_readonly()
         count = 0
         with self._link.transaction() as transaction:
             for chunk in _chunks(rows, _CHUNK):
@@ -156,6 +199,20 @@ class RedisStore:
                 count += len(chunk)
             transaction.queue("INCR", self._generation)
         return count
+
+    def _remove(self, ids: Sequence[str], kind: bytes, listed: Sequence[bytes]) -> None:
+        self._refuse_readonly()
+        with self._link.transaction() as transaction:
+            for chunk in _chunks(ids, _CHUNK):
+                keys = [lookup_key(each) for each in chunk]
+                transaction.queue("DEL", *(kind + key for key in keys))
+                for name in listed:
+                    transaction.queue("ZREM", name, *keys)
+            transaction.queue("INCR", self._generation)
+
+    def _refuse_readonly(self) -> None:
+        if self._readonly:
+            raise ItemStoreError(f"{self._link.where}: was opened for reading; open it with readonly=False to write")
 
     def _queue_items(
         self, transaction: RedisTransaction, rows: Sequence[ItemRow], keys: list[bytes], values: list[bytes]

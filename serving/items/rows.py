@@ -1,12 +1,13 @@
-"""The bytes of a stored row, format 1.
+"""The bytes of a stored row, format 1 or 2.
 
-    item   <u8 row format> <u8 flags> <u16 zero> <u32 crc32 of the flags and of all that follows>
+    item   <u8 row format> <u8 flags> <u16 zero> <u32 crc32 of the flags (format 2: and the format) and what follows>
            <u32 tokens> <u32 bytes of text> <u32 bytes of provenance>
            tokens as little-endian int32 | text as UTF-8 | provenance as JSON [tokenizer, captioner, prompt]
-           | features as a JSON object
+           | in format 2 the picture's sha256, 32 bytes | features as a JSON object
     user   the same header with no tokens, text or provenance, then the features
 
-Bit 0 of the flags says that there is a caption. JSON and struct only: reading a row never runs code.
+Bit 0 of the flags says that there is a caption. Format 2 is a row whose caption names its picture: an earlier version
+of this program refuses it, and rows that it wrote are read. JSON and struct only: reading a row never runs code.
 """
 
 import struct
@@ -19,12 +20,13 @@ import orjson
 
 from models.items import FeatureValue, ItemRow, ItemRowError, ItemStoreError, StoredCaption, UserRow
 
-ROW_FORMAT = 1
+ROW_FORMAT, WITH_IMAGE = 1, 2
 _HEAD = struct.Struct("<BBHI")
 _SIZES = struct.Struct("<III")
 _WHOLE = struct.Struct("<BBHIIII")
 _HAS_CAPTION = 1
 _BODY = _WHOLE.size
+_IMAGE_BYTES = 32
 _TOKEN = np.dtype("<i4")
 
 
@@ -42,11 +44,13 @@ class RowCodec:
         if row.caption is None:
             return _seal(0, _SIZES.pack(0, 0, 0) + features)
         caption = row.caption
+        image = _image_bytes(caption.image, where)
         tokens = _token_bytes(caption.tokens, where)
         text = _utf8(caption.text, where)
         provenance = encode_json([caption.tokenizer, caption.captioner, caption.prompt], where)
         sizes = _SIZES.pack(len(tokens) // _TOKEN.itemsize, len(text), len(provenance))
-        return _seal(_HAS_CAPTION, sizes + tokens + text + provenance + features)
+        row_format = WITH_IMAGE if image else ROW_FORMAT
+        return _seal(_HAS_CAPTION, sizes + tokens + text + provenance + image + features, row_format)
 
     def decode_items(self, item_ids: Sequence[str], values: Sequence[bytes | None]) -> list[ItemRow | None]:
         """Return the rows, None for None. Token arrays are read-only views of one buffer per call: making an
@@ -73,9 +77,11 @@ class RowCodec:
             return ItemRow(item_id, None, orjson.loads(value[_BODY:]))
         text_at = _BODY + 4 * count
         provenance_at = text_at + text_size
-        features_at = provenance_at + provenance_size
+        image_at = provenance_at + provenance_size
+        features_at = image_at + (_IMAGE_BYTES if value[0] == WITH_IMAGE else 0)
         text = value[text_at:provenance_at].decode()
-        caption = StoredCaption(text, tokens, *self._named(value[provenance_at:features_at]))
+        named = self._named(value[provenance_at:image_at])
+        caption = StoredCaption(text, tokens, *named, value[image_at:features_at].hex())
         return ItemRow(item_id, caption, orjson.loads(value[features_at:]))
 
     def encode_user(self, row: UserRow) -> bytes:
@@ -124,6 +130,18 @@ def _token_bytes(tokens: object, where: str) -> bytes:
     return tokens.astype(_TOKEN, copy=False).tobytes()
 
 
+def _image_bytes(image: str, where: str) -> bytes:
+    try:
+        raw = bytes.fromhex(image)
+    except ValueError:
+        raw = b"?"
+    if len(raw) not in (0, _IMAGE_BYTES):
+        raise ItemRowError(
+            f"{where}: the caption's image is {image[:80]!r}; expected a sha256 as 64 hex digits, or none"
+        )
+    return raw
+
+
 def _utf8(text: str, where: str) -> bytes:
     try:
         return text.encode()
@@ -132,8 +150,13 @@ def _utf8(text: str, where: str) -> bytes:
         raise ItemRowError(message) from cause
 
 
-def _seal(flags: int, body: bytes) -> bytes:
-    return _HEAD.pack(ROW_FORMAT, flags, 0, zlib.crc32(body, flags)) + body
+def _seal(flags: int, body: bytes, row_format: int = ROW_FORMAT) -> bytes:
+    return _HEAD.pack(row_format, flags, 0, zlib.crc32(body, _checked_start(row_format, flags))) + body
+
+
+def _checked_start(row_format: int, flags: int) -> int:
+    """What the checksum begins with: in format 2 the format too, which a flipped bit would else make of format 1."""
+    return flags if row_format == ROW_FORMAT else row_format << 8 | flags
 
 
 def _open(value: bytes, kind: str, key: str) -> tuple[int, int, int, int]:
@@ -141,12 +164,12 @@ def _open(value: bytes, kind: str, key: str) -> tuple[int, int, int, int]:
     if len(value) < _BODY:
         raise ItemStoreError(f"{kind} {key!r}: the stored row has only {len(value)} bytes: {_REBUILD}")
     row_format, flags, _, crc, count, text_size, provenance_size = _WHOLE.unpack_from(value)
-    if row_format != ROW_FORMAT:
+    if row_format not in (ROW_FORMAT, WITH_IMAGE):
         raise ItemStoreError(
-            f"{kind} {key!r}: the stored row has format {row_format}, this program reads {ROW_FORMAT}: "
-            "upgrade it, or write the row again"
+            f"{kind} {key!r}: the stored row has format {row_format}, this program reads {ROW_FORMAT} and "
+            f"{WITH_IMAGE}: upgrade it, or write the row again"
         )
-    if zlib.crc32(value[_HEAD.size :], flags) != crc:
+    if zlib.crc32(value[_HEAD.size :], _checked_start(row_format, flags)) != crc:
         raise ItemStoreError(f"{kind} {key!r}: the stored row does not match its checksum: {_REBUILD}")
     return flags, count, text_size, provenance_size
 

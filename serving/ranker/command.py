@@ -4,8 +4,11 @@ The wheel carries the `tritonserver` program (release 24.10) with the Python bac
 pytriton's own supervisor it needs a prepared working folder, an environment and a list of arguments; this
 module gives all three and starts nothing. The container (`serving.ranker.run`) and the stack on one machine share it.
 
-Model control is explicit: every model of the repository is loaded at start, and a version placed later is
-served after Triton's own `POST /v2/repository/models/<name>/load`, without a restart.
+Every model of the repository is loaded at start and none later: Triton's load call takes a model's files from whoever
+calls it, and runs them. Who reaches the ports can ask for scores over gRPC, health and descriptions of the models;
+repository, shared memory, statistics, traces and log settings want a header that nobody has, or the one who gave
+`reload_key`. So does inference over HTTP: release 24.10 ends at a body that comes in very many pieces (CVE-2025-23310
+and -23311), and reads it only for a call that is let in.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import secrets
 import shutil
 import sys
 import sysconfig
@@ -20,9 +24,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.tls import Certificate
+
 LOOPBACK = "127.0.0.1"
 _STUB = "triton_python_backend_stub"
 _SHARED_MEMORY = Path("/dev/shm")
+_EXPLICIT = ["--model-control-mode=explicit", "--load-model=*"]
+_RESTRICTED = "model-repository,shared-memory,statistics,trace,logging"
+RESTRICTION_HEADER = "x-sightline-triton-key"
+"""The header that opens what is restricted over HTTP; over gRPC it is `triton-grpc-protocol-` and this name."""
 
 
 class TritonServerError(RuntimeError):
@@ -45,6 +55,14 @@ class TritonCommand:
     `workdir` belongs to this server alone: it holds the backend folder and names the shared-memory regions.
     `connection_age_seconds` closes gRPC connections of that age after their calls, so that clients look the
     server's addresses up again; None keeps them.
+
+    `reload_key` lets whoever has it load a version that is placed later (`POST /v2/repository/models/<name>/load` with
+    RESTRICTION_HEADER). It stands in the server's arguments, which every user of the machine can read: for tests and
+    simulations. None: nothing is loaded after the start, and nobody has the key.
+
+    `inference_key`, in the same header, opens inference over HTTP to who has it, and `open_inference` to everybody.
+
+    `certificate` and its key, PEM files, make gRPC speak TLS. HTTP cannot: health and descriptions stay as they are.
     """
 
     repository: Path
@@ -55,6 +73,10 @@ class TritonCommand:
     exit_timeout_seconds: int = 5
     host: str = LOOPBACK
     connection_age_seconds: int | None = None
+    reload_key: str | None = None
+    inference_key: str | None = None
+    open_inference: bool = False
+    certificate: Certificate | None = None
 
     @property
     def ports(self) -> TritonPorts:
@@ -63,14 +85,17 @@ class TritonCommand:
     @property
     def argv(self) -> list[str]:
         """All three ports are on `host`; a broken model leaves the server live but not ready."""
+        key = self.reload_key or secrets.token_urlsafe(32)
         age = self.connection_age_seconds
         return [
             str(_wheel() / "bin" / "tritonserver"),
             f"--model-repository={self.repository.resolve()}",
             f"--backend-directory={self._backends}",
             f"--backend-config=python,shm-region-prefix-name={self._shared_memory_prefix}",
-            "--model-control-mode=explicit",
-            "--load-model=*",
+            *(["--model-control-mode=none"] if self.reload_key is None else _EXPLICIT),
+            f"--http-restricted-api={_RESTRICTED}:{RESTRICTION_HEADER}={key}",
+            *([] if self.open_inference else [self._restricted_inference]),
+            f"--grpc-restricted-protocol={_RESTRICTED}:{RESTRICTION_HEADER}={key}",
             "--disable-auto-complete-config",
             "--exit-on-error=false",
             "--strict-readiness=true",
@@ -81,10 +106,18 @@ class TritonCommand:
             f"--grpc-port={self.grpc_port}",
             f"--metrics-address={self.host}",
             f"--metrics-port={self.metrics_port}",
+            *self._grpc_tls,
             *([] if age is None else [f"--grpc-max-connection-age={age * 1000}"]),
             "--allow-gpu-metrics=false",
             "--log-format=ISO8601",
         ]
+
+    @property
+    def _grpc_tls(self) -> list[str]:
+        if self.certificate is None:
+            return []
+        shown, key = self.certificate
+        return ["--grpc-use-ssl=true", f"--grpc-server-cert={shown}", f"--grpc-server-key={key}"]
 
     def env(self, base: Mapping[str, str]) -> dict[str, str]:
         """`base` with the libraries and the Python that Triton's stub process needs.
@@ -127,8 +160,17 @@ class TritonCommand:
         shutil.copytree(wheel / "backends" / "python", target, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(stub, target / _STUB)  # a copy, not a link: Triton changes the stub's mode
         (target / _STUB).chmod(0o755)
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove the shared memory that a killed server of this folder left behind."""
         for region in _SHARED_MEMORY.glob(f"{self._shared_memory_prefix}*"):
             region.unlink(missing_ok=True)
+
+    @property
+    def _restricted_inference(self) -> str:
+        key = self.inference_key or secrets.token_urlsafe(32)
+        return f"--http-restricted-api=inference:{RESTRICTION_HEADER}={key}"
 
     @property
     def _backends(self) -> Path:

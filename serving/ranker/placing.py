@@ -6,12 +6,13 @@ import shutil
 import socket
 from pathlib import Path
 
-from models.bundle import read_bundle
+from models.store.fetch import read_signed
 from models.triton.config import TritonSettings
 from models.triton.repository import place_model
-from serving.ranker.settings import Settings
+from serving.ranker.settings import ENVIRONMENT_PREFIX, Settings
 
 _MARK = ".sightline-ranker"
+_VARIABLE = f"{ENVIRONMENT_PREFIX}FORCE=true"
 
 
 class StartError(RuntimeError):
@@ -53,7 +54,8 @@ def repository(settings: Settings) -> Path:
 
     Raises:
         StartError: the repository is not one, or the working folder is somebody else's.
-        models.bundle.BundleError: a bundle is missing, incomplete or changed.
+        models.bundle.BundleError: a bundle is missing, incomplete or changed, or must not be served (UnfitError).
+        models.store.errors.UntrustedError: a bundle is not signed as the environment demands.
     """
     work_dir = _own(settings.work_dir)
     if settings.repository is not None:
@@ -64,7 +66,9 @@ def repository(settings: Settings) -> Path:
         instances=settings.instances, intra_op_threads=settings.intra_op_threads, device=settings.device
     )
     for name, path in settings.bundles.items():
-        place_model(folder, name, read_bundle(path), platform="python", settings=triton)
+        bundle = read_signed(path)
+        bundle.require_fit(settings.force, f"serve it all the same: --force true, or {_VARIABLE} (chart: model.force)")
+        place_model(folder, name, bundle, platform="python", settings=triton)
     return folder
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from models.bundle import BundleError
+from models.store.errors import ModelStoreError
 from serving.ranker.command import TritonCommand, TritonServerError
 from serving.ranker.placing import PortInUseError, StartError, repository, require_ports
 from serving.ranker.settings import Settings, SettingsError, read_settings
@@ -25,7 +26,7 @@ def main(argv: Sequence[str]) -> NoReturn:
     try:
         command = prepared(settings)
         env = command.env(os.environ)
-    except (BundleError, StartError, TritonServerError, OSError) as error:
+    except (BundleError, ModelStoreError, StartError, TritonServerError, OSError) as error:
         sys.stderr.write(f"the ranker cannot start: {error}\n")
         sys.exit(3 if isinstance(error, PortInUseError) else 1)
     sys.stderr.flush()
@@ -36,7 +37,8 @@ def prepared(settings: Settings) -> TritonCommand:
     """Triton's command line, with everything in place that it reads.
 
     Raises:
-        BundleError, StartError, TritonServerError: something is missing, changed or taken; the message says which.
+        BundleError, ModelStoreError, StartError, TritonServerError: something is missing, changed, not signed or taken;
+            the message says which.
     """
     require_ports(settings)
     command = TritonCommand(
@@ -48,6 +50,9 @@ def prepared(settings: Settings) -> TritonCommand:
         exit_timeout_seconds=settings.exit_timeout_seconds,
         host=settings.host,
         connection_age_seconds=settings.connection_age_seconds,
+        inference_key=None if settings.inference_key is None else settings.inference_key.get_secret_value(),
+        open_inference=settings.open_inference,
+        certificate=settings.certificate,
     )
     command.prepare()
     for name, path in settings.bundles.items():

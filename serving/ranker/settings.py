@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from models.local_path import LocalPath
 from serving.arguments import SettingsError, parser_of, read
+from serving.tls import Certificate, shown
 
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "SettingsError", "read_settings"]
 
 ENVIRONMENT_PREFIX = "SIGHTLINE_RANKER_"
 Port = Annotated[int, Field(ge=1, le=65535)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}$")]
-_OF_BUNDLES = ("model_name", "also", "instances", "intra_op_threads", "device")
+_OF_BUNDLES = ("model_name", "also", "force", "instances", "intra_op_threads", "device")
 
 
 class Settings(BaseModel):
@@ -22,13 +24,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bundle: Annotated[Path | None, Field(description="Folder of the model's bundle")] = None
+    bundle: Annotated[LocalPath | None, Field(description="Folder of the model's bundle")] = None
     model_name: Annotated[ModelName, Field(description="Name of the model in Triton")] = "ranker"
     also: Annotated[
-        tuple[tuple[ModelName, Path], ...], Field(description="NAME=FOLDER of a further bundle; repeatable")
+        tuple[tuple[ModelName, LocalPath], ...], Field(description="NAME=FOLDER of a further bundle; repeatable")
     ] = ()
     repository: Annotated[
-        Path | None, Field(description="Triton repository that is served as it is, instead of bundles")
+        LocalPath | None, Field(description="Triton repository that is served as it is, instead of bundles")
     ] = None
     host: Annotated[str, Field(min_length=1, description="Address to listen on; 127.0.0.1 for this machine only")] = (
         "0.0.0.0"  # a container must be reachable from outside
@@ -37,8 +39,9 @@ class Settings(BaseModel):
     http_port: Annotated[Port, Field(description="Port of REST and health")] = 8080
     metrics_port: Annotated[Port, Field(description="Port of Prometheus metrics")] = 8002
     work_dir: Annotated[
-        Path, Field(description="Folder for all that is written, beside /dev/shm; made when it is missing")
+        LocalPath, Field(description="Folder for all that is written, beside /dev/shm; made when it is missing")
     ] = Path("/tmp/ranker")
+    force: Annotated[bool, Field(description="Serve a ranker that training found far below the item mean")] = False
     instances: Annotated[int, Field(ge=1, le=64, description="Batches of one model that run at the same time")] = 1
     intra_op_threads: Annotated[int, Field(ge=1, le=64, description="Threads within one batch")] = 1
     device: Annotated[
@@ -49,7 +52,22 @@ class Settings(BaseModel):
     ] = 20
     connection_age_seconds: Annotated[
         int, Field(ge=1, le=86400, description="Age at which a gRPC connection is renewed, so that new pods are found")
-    ] = 60
+    ] = 10
+    tls_certificate: Annotated[
+        LocalPath | None, Field(description="PEM file of the certificate that gRPC shows; no TLS if none")
+    ] = None
+    tls_key: Annotated[LocalPath | None, Field(description="PEM file of that certificate's key")] = None
+
+    inference_key: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=16,
+            description="Opens inference over HTTP, sent as x-sightline-triton-key; give it by the environment",
+        ),
+    ] = None
+    open_inference: Annotated[
+        bool, Field(description="Inference over HTTP for everybody: Triton 24.10 ends at some bodies of such a call")
+    ] = False
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -66,12 +84,18 @@ class Settings(BaseModel):
             raise ValueError(
                 f"{', '.join(f'{name} {port}' for name, port in self.ports.items())}: expected three ports"
             )
+        shown(self.tls_certificate, self.tls_key)
         return self
 
     @property
     def bundles(self) -> dict[str, Path]:
         """Bundle folder by model name, the main model first; empty with a repository."""
         return {} if self.bundle is None else {self.model_name: self.bundle, **dict(self.also)}
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """Certificate and key of gRPC."""
+        return shown(self.tls_certificate, self.tls_key)
 
     @property
     def ports(self) -> dict[str, int]:

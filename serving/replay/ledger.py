@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.replay.population import Floats, Ints
+from serving.rollout.evidence.quantiles import QuantilesQuery, nobody
 from serving.rollout.experiment.evidence import Day, Evidence, EvidenceError, EvidenceQuery
 from serving.rollout.experiment.spec import EXPOSURE, Aggregate, Column
 from serving.rollout.statistics.moments import Moments
+from serving.rollout.statistics.winsor import CapRule, Caps
 
 CLICK = "click"
 _UNSEEN = -1
@@ -67,20 +69,28 @@ class Ledger:
         # Every item of the catalogue has a caption: who was exposed was triggered.
         return Evidence(query.as_of, exposed, moments, moments, dated)
 
-    def quantiles(self, columns: Mapping[Column, float], span: tuple[datetime, datetime]) -> Mapping[str, float]:
+    def quantiles(
+        self, rules: Mapping[Column, CapRule], span: tuple[datetime, datetime], window: timedelta | None = None
+    ) -> Caps:
         """Caps from the clicks of a time before."""
         start, end = ((moment - self._start).total_seconds() for moment in span)
         times, users, clicks, _ = self._all()
         inside = (times >= start) & (times < end)
+        if window is not None:
+            first = np.full(int(users.max(initial=-1)) + 1, np.inf)
+            np.minimum.at(first, users[inside], times[inside])
+            begun = first[users]
+            inside &= (begun <= end - window.total_seconds()) & (times < begun + window.total_seconds())
         if not inside.any():
-            raise EvidenceError("there are no clicks in that time")
-        found = {}
-        for column, quantile in columns.items():
-            if column.event != CLICK:
-                raise EvidenceError(f"caps are set for {CLICK!r} here, not for {column.event!r}")
-            values = np.bincount(users[inside], self._valued(column, clicks[inside]))
-            found[column.name] = float(np.quantile(values[np.unique(users[inside])], quantile, method="higher"))
-        return found
+            return Caps({}, notes=(nobody(QuantilesQuery(rules, span, window)),))
+        others = [column.event for column in rules if column.event != CLICK]
+        if others:
+            raise EvidenceError(f"caps are set for {CLICK!r} here, not for {others[0]!r}")
+        there = np.unique(users[inside])
+        numbers = {
+            column.name: np.bincount(users[inside], self._valued(column, clicks[inside]))[there] for column in rules
+        }
+        return Caps.learned(numbers, {column.name: rule for column, rule in rules.items()})
 
     def _absorb(self, ready: Ints, query: EvidenceQuery, window: float, before: float) -> None:
         """Add the users `ready` to the sums of their day and arm."""
@@ -94,7 +104,7 @@ class Ledger:
             values[column.name] = self._per_user(column, users, clicks, exposed, inside)[ready]
         for column in query.before:
             values[column.before] = self._per_user(column, users, clicks, exposed, earlier)[ready]
-        capped = {name: np.minimum(each, query.caps.get(name, np.inf)) for name, each in values.items()}
+        capped = {name: np.clip(each, *Caps(query.caps, query.floors).ends(name)) for name, each in values.items()}
         days = (self._first[ready] // 86_400).astype(np.int64)
         for day, arm in {*zip(days.tolist(), self._arm[ready].tolist(), strict=True)}:
             chosen = (days == day) & (self._arm[ready] == arm)

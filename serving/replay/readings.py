@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from serving.replay.population import Floats
 from serving.replay.served import CANDIDATE, Served
 from serving.replay.terms import START
-from serving.rollout.experiment.durations import length
 from serving.rollout.experiment.evidence import Reading
+from serving.rollout.experiment.limits import Sample, judged, reading_alpha, spans
+from serving.rollout.experiment.sentences import span as told_span
 from serving.rollout.experiment.spec import ExperimentSpec, Operational, OperationalKind
+from serving.rollout.statistics.limits import share_chance
 
-LEAST_RANKINGS = 10
-"""Fewer say nothing."""
+P99 = 0.99
 
 
 class ServedReadings:
@@ -32,16 +33,27 @@ class ServedReadings:
             self._failed = np.concatenate([self._failed, served.failed[of_candidate].astype(np.float64)])
             self._seconds = np.concatenate([self._seconds, served.seconds[of_candidate]])
 
-    def read(self, spec: ExperimentSpec, experiment: str, now: datetime) -> Sequence[Reading]:
+    def read(
+        self, spec: ExperimentSpec, experiment: str, now: datetime, since: datetime | None = None
+    ) -> Sequence[Reading]:
         """A reading per guardrail of the specification."""
-        return [self._reading(each, (now - START).total_seconds()) for each in spec.guardrails]
+        alpha, passed = reading_alpha(spec), (now - START).total_seconds()
+        return [
+            judged(each, [self._sample(each, span, passed) for span in spans(each)], alpha) for each in spec.guardrails
+        ]
 
-    def _reading(self, guardrail: Operational, now: float) -> Reading:
-        since = int(np.searchsorted(self._times, now - length(guardrail.window).total_seconds()))
-        if (count := len(self._times) - since) < LEAST_RANKINGS:
-            return Reading(guardrail.name, None, guardrail.limit, f"{count} rankings, {LEAST_RANKINGS} are needed")
+    def _sample(self, guardrail: Operational, span: timedelta, now: float) -> Sample:
+        since = int(np.searchsorted(self._times, now - span.total_seconds()))
+        told, count = told_span(span.total_seconds()), len(self._times) - since
         if guardrail.kind is OperationalKind.FAILURES:
-            return Reading(guardrail.name, float(self._failed[since:].mean()), guardrail.limit)
-        if guardrail.kind is OperationalKind.P99_SECONDS:
-            return Reading(guardrail.name, float(np.quantile(self._seconds[since:], 0.99)), guardrail.limit)
-        return Reading(guardrail.name, None, guardrail.limit, f"{guardrail.kind} is not read in a replay")
+            beyond, most, value = self._failed[since:] > 0, guardrail.limit, float(self._failed[since:].sum())
+            value = value / count if count else 0.0
+        elif guardrail.kind is OperationalKind.P99_SECONDS:
+            beyond, most = self._seconds[since:] > guardrail.limit, 1 - P99
+            value = float(np.quantile(self._seconds[since:], P99)) if count else 0.0
+        else:
+            raise ValueError(
+                f"guardrail {guardrail.name} is a {guardrail.kind}; a replay reads failures and p99Seconds"
+            )
+        chance = share_chance((float(beyond.sum()), count), most)
+        return Sample(value if count else None, count, chance, f"{beyond.sum():,} of {count:,} rankings", told)

@@ -73,6 +73,10 @@ class TableCluster:
         """Nothing is left to do."""
         return True
 
+    def replaced(self) -> int:
+        """A promotion is a single step here."""
+        return 0
+
     def promotion_hint(self) -> str:
         """Nothing is left to people."""
         return "nothing: the replay promotes"

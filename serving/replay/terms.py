@@ -21,6 +21,7 @@ FAILURES_LIMIT = 0.05
 P99_LIMIT = 1.0
 """Seconds. Servers that share two busy cores answer in hundredths, and now and then in tenths of a second."""
 
+_READ = {"window": WINDOW, "minimumRequests": 10}
 _PER_RANKING = {
     "name": "clicks-per-ranking",
     "numerator": {"event": "click", "aggregate": "sum"},
@@ -43,8 +44,8 @@ def terms(bundle: str, planned_users: int) -> ExperimentSpec:
         "primaryMetric": _PER_RANKING,
         "secondaryMetrics": [_PER_USER],
         "guardrails": [
-            {"name": "failures", "kind": "failures", "limit": FAILURES_LIMIT, "window": WINDOW},
-            {"name": "latency", "kind": "p99Seconds", "limit": P99_LIMIT, "window": WINDOW},
+            {"name": "failures", "kind": "failures", "limit": FAILURES_LIMIT, **_READ},
+            {"name": "latency", "kind": "p99Seconds", "limit": P99_LIMIT, **_READ},
         ],
         "analysis": {
             "plannedUsers": planned_users,

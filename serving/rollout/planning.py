@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from typing import Any
@@ -21,9 +21,13 @@ from serving.rollout.statistics.plan import (
     cost_of_shares,
     drift,
     first_day,
+    look_days,
     scale,
 )
 from serving.rollout.statistics.ramp import Lanes, Ramp, Reach, Step
+
+LEAST_EFFECT, MOST_EFFECT = 1e-9, 1000.0
+"""Relative effects that a plan is made for, of either sign: all people there are could not show a smaller one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Plan:
         users: users of each arm whose window has closed by the last day: twice that is the spec's `plannedUsers`.
         users_needed: users of each arm that `wanted` takes; None if none was asked for.
         method: how the experiment is read.
-        days: by day.
+        days: by day; weekly after 28 days, every four weeks after 84.
         methods: beside the other methods.
         cuped, costs: what a covariate buys, what shares and ramp cost.
         assumptions: what these numbers rest on.
@@ -120,6 +124,14 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """A document; numbers that are infinite become null."""
         return {name: _finite(value) for name, value in asdict(self).items()}
+
+
+def _require_effect(wanted: float | None) -> None:
+    if wanted is not None and not LEAST_EFFECT <= abs(wanted) <= MOST_EFFECT:
+        raise PlanError(
+            f"wanted is {wanted:g}; expected the relative effect that is to be found, 0.01 for +1 %, of a size from "
+            f"{LEAST_EFFECT:g} to {MOST_EFFECT:g}"
+        )
 
 
 def plan(
@@ -146,18 +158,17 @@ def plan(
     Raises:
         PlanError: numbers that no plan can be made from; nobody's window closes within `days`.
     """
+    _require_effect(wanted)
     lanes = Lanes.of(reach, ramp, days, window_days)
-    needed = [drift(lanes, day, reading) for day in range(1, days + 1)]
-    if not isfinite(needed[-1]):
+    needed = {day: drift(lanes, day, reading) for day in look_days(1, days)}
+    if not isfinite(needed[days]):
         raise PlanError(
             f"within {days} days no look counts: the first is on day {reading.first_day}, and windows close after "
             f"{window_days} days; plan more days"
         )
-    if wanted == 0:
-        raise PlanError("wanted is 0; expected the relative effect that is to be found, 0.01 for +1 %")
     by_day = _by_day(lanes, ramp, spread, needed)
-    last, day = by_day[-1], _first(wanted, [each.detectable for each in by_day])
-    users = None if wanted is None else 2 * (needed[-1] * spread.cv_left / wanted) ** 2
+    last, day = by_day[-1], _first(wanted, {each.day: each.detectable for each in by_day})
+    users = None if wanted is None else 2 * (needed[days] * spread.cv_left / wanted) ** 2
     return Plan(
         _verdict(_Answer(wanted, day, last.detectable, last.users, users, days, reading)),
         wanted,
@@ -173,7 +184,7 @@ def plan(
             spread.correlation,
             spread.correlation**2,
             last.detectable_without_cuped,
-            _first(wanted, [each.detectable_without_cuped for each in by_day]),
+            _first(wanted, {each.day: each.detectable_without_cuped for each in by_day}),
         ),
         _costs(reach, ramp, lanes, window_days),
         _assumptions(reach, days, window_days, reading),
@@ -214,17 +225,17 @@ def _percent(effect: float, *, sign: bool = False) -> str:
     return f"{digits} %"
 
 
-def _first(wanted: float | None, detectable: Sequence[float]) -> int | None:
-    """The day, from 1, from which `wanted` is found."""
+def _first(wanted: float | None, detectable: Mapping[int, float]) -> int | None:
+    """The day from which `wanted` is found."""
     if wanted is None:
         return None
-    return next((day for day, smallest in enumerate(detectable, 1) if smallest <= abs(wanted)), None)
+    return next((day for day, smallest in detectable.items() if smallest <= abs(wanted)), None)
 
 
-def _by_day(lanes: Lanes, ramp: Ramp, spread: Spread, needed: Sequence[float]) -> tuple[PlanDay, ...]:
+def _by_day(lanes: Lanes, ramp: Ramp, spread: Spread, needed: Mapping[int, float]) -> tuple[PlanDay, ...]:
     plain = Spread(spread.cv)
     found = []
-    for day, drifted in enumerate(needed, 1):
+    for day, drifted in needed.items():
         known = isfinite(drifted)
         found.append(
             PlanDay(
@@ -262,7 +273,8 @@ def _assumptions(reach: Reach, days: int, window_days: float, reading: Reading) 
     said = [
         "Users of later days are like those of earlier ones: in truth those who come late come seldom, and count less.",
         f"A user counts once, {window_days:g} days (the attribution window) after the first visit in the experiment.",
-        "Looks are daily here; hourly looks find the same effects a little earlier.",
+        "Looks are daily here (weekly after 28 days, every four weeks after 84); hourly ones find the same effects a "
+        "little earlier.",
         "Users spread in the metric as they did before, and correlate with their own past as they did.",
     ]
     if reading.method is not Method.ALWAYS_VALID:

@@ -36,11 +36,23 @@ def over_rest(address: str, model: str, question: Question, timeout: float = 30.
     try:
         answer = httpx.post(url, json=question.v1(), timeout=timeout, trust_env=False)
     except httpx.HTTPError as error:
-        raise StackError(f"POST {url}: {error or type(error).__name__}; is the stack up? make up") from error
+        raise StackError(
+            f"POST {url}: {error or type(error).__name__}; does the stack run? sightline status"
+        ) from error
     if answer.status_code != httpx.codes.OK:
-        raise StackError(f"POST {url}: {answer.status_code} {answer.text[:2000]}")
+        raise StackError(f"POST {url}: {_refusal(answer)}")
     prediction: dict[str, Any] = orjson.loads(answer.content)["predictions"][0]
     return prediction
+
+
+def _refusal(answer: httpx.Response) -> str:
+    """The server's own sentence if it gave one, else what its status means."""
+    try:
+        said = orjson.loads(answer.content)["error"]
+        said = said["message"] if isinstance(said, dict) else said
+    except (ValueError, KeyError, TypeError):
+        said = f"it answered {answer.status_code} {answer.reason_phrase}, and not as a transformer does"
+    return f"{said} (HTTP {answer.status_code})"
 
 
 def over_grpc(address: str, model: str, question: Question, timeout: float = 30.0) -> npt.NDArray[np.float32]:
@@ -65,7 +77,7 @@ def over_grpc(address: str, model: str, question: Question, timeout: float = 30.
         with triton.InferenceServerClient(address) as client:
             answer = client.infer(model, inputs, client_timeout=timeout)
     except InferenceServerException as error:
-        raise StackError(f"gRPC {address} {model}: {error}; is the stack up? make up") from error
+        raise StackError(f"gRPC {address} {model}: {error}; does the stack run? sightline status") from error
     scores: npt.NDArray[np.float32] = answer.as_numpy("score")
     return scores
 

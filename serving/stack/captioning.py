@@ -1,90 +1,88 @@
-"""The captioning step: images to the captioner, captions and their tokens to the item store."""
+"""The captioning step on one machine: a backfill of one shard, whose results training reads."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import fsspec
-import numpy as np
-
+from models.captioner.presets import TINY
 from models.contract import CaptionTokenizer
-from models.items import FeatureValue, ItemRow, ItemStore, StoredCaption
-from serving.captioner.client import CaptionClient, CaptionResult
+from models.items import StoredCaption
+from serving.backfill.catalogue import Catalogue
+from serving.backfill.ledger import Ledger
+from serving.backfill.pictures import PictureReader
+from serving.backfill.shard import Shard, Tally
+from serving.captioner.client import CaptionClient
+from serving.items.lmdb_store import LmdbStore
+from serving.stack.layout import Layout
+from serving.tls import believed
+from training.recipe import CaptionSettings
 
-Progress = Callable[[int, int], None]
-_GROUP = 512  # images read and captions stored at a time: an interrupted run keeps what it has
+_BATCH = 64  # items read and captioned at a time: an interrupted run keeps what it has
+_WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """What a captioning run did: captions by item, and why others have none."""
+    """What a captioning run did: captions by item as the store has them, what was counted, and where failures are."""
 
     captions: Mapping[str, StoredCaption]
-    refused: Mapping[str, str]
+    tally: Tally
+    failures: str
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Why items with a picture got no caption."""
+        return self.tally.failed
 
 
-def caption_items(
-    client: CaptionClient,
-    images: Mapping[str, str],
-    tokenizer: CaptionTokenizer,
-    store: ItemStore,
-    features: Mapping[str, Mapping[str, FeatureValue]],
-    progress: Progress,
+def tokenizer() -> CaptionTokenizer:
+    """The caption tokenizer of this machine's contracts: the tiny captioner's."""
+    return CaptionTokenizer.from_file(TINY / "tokenizer.json")
+
+
+def caption_catalogue(
+    layout: Layout,
+    catalogue: Catalogue,
+    url: str,
+    progress: Callable[[int, int], None],
+    *,
+    picture_hosts: frozenset[str] = frozenset(),
+    replace_data: bool = False,
+    remedy: str = "",
 ) -> Captioned:
-    """Caption the image of each item and write its row; an item whose image is refused gets a row without caption.
+    """Have the captioner at `url` caption what is new or changed, and write every item and user into the store.
 
     Args:
-        images: item id to image: a path, or an address that fsspec opens (s3://, https://).
-        features: item id to the item's own features by contract name.
-        progress: called with (images done, images in all).
+        progress: called with (items done, items in all).
+        picture_hosts: of `listed_hosts`; may be asked for pictures although their address is private.
+        replace_data: the store may hold another data set, which is removed; `remedy` is the command that says so.
 
     Raises:
-        CaptionerUnreachableError: the service is away; groups already stored stay.
-        ItemStoreError: the store cannot be written.
-        OSError: an image cannot be read.
+        CaptionerUnreachableError, ItemStoreError: what is captioned stays, the next run goes on.
+        ItemStoreOriginError: the store holds another data set.
     """
-    captions: dict[str, StoredCaption] = {}
-    refused: dict[str, str] = {}
-    names = list(images)
-    for start in range(0, len(names), _GROUP):
-        group = names[start : start + _GROUP]
-        loaded = [(name, image_bytes(images[name])) for name in group]
-
-        def group_progress(done: int, of: int, start: int = start) -> None:
-            progress(start + done, len(names))
-
-        results = client.caption(loaded, group_progress)
-        stored = stored_captions(results, tokenizer)
-        captions |= stored
-        refused |= {result.id: result.error.message for result in results if result.error is not None}
-        store.put_many(ItemRow(name, stored.get(name), features.get(name, {})) for name in group)
-    return Captioned(captions, refused)
-
-
-def stored_captions(results: Sequence[CaptionResult], tokenizer: CaptionTokenizer) -> dict[str, StoredCaption]:
-    """The captions among the results with their token ids (int32, untruncated), by item id."""
-    written = [(result, result.text) for result in results if result.text is not None]
-    tokens = tokenizer.encode([text for _, text in written])
-    return {
-        result.id: StoredCaption(
-            text=text,
-            tokens=np.asarray(ids, dtype=np.int32),
-            tokenizer=tokenizer.sha256,
-            captioner=result.captioner,
-            prompt=result.prompt,
+    ledger, tally = Ledger(str(layout.captions), catalogue.shard, catalogue.shards), Tally()
+    with LmdbStore.open(layout.store) as store:
+        shard = Shard(
+            catalogue=catalogue,
+            names=list(catalogue.pictures),
+            client=CaptionClient(url, verify=believed(os.environ)),
+            reader=PictureReader(picture_hosts),
+            tokenizer=tokenizer(),
+            store=store,
+            ledger=ledger,
+            again=False,
+            replace_data=replace_data,
+            remedy=remedy,
+            batch=_BATCH,
+            wait_seconds=_WAIT_SECONDS,
+            max_failed_share=1.0,
+            max_tokens=CaptionSettings().max_tokens,
+            say=lambda text: None,
+            tally=tally,
+            progress=progress,
         )
-        for (result, text), ids in zip(written, tokens, strict=True)
-    }
-
-
-def image_bytes(place: str) -> bytes:
-    """The encoded image at a path or address.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    if "://" not in place:
-        return Path(place).read_bytes()
-    with fsspec.open(place, "rb") as file:
-        data: bytes = file.read()
-    return data
+        asyncio.run(shard.work())
+        captions = {row.item_id: row.caption for row in store.items() if row.caption is not None}
+    return Captioned(captions, tally, ledger.failed)

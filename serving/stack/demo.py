@@ -7,10 +7,11 @@ from pathlib import Path
 
 from serving.stack import calls, services, showcase
 from serving.stack.foreground import foreground
+from serving.stack.journal import Say, both
 from serving.stack.layout import Layout
 from serving.stack.lift_view import SplitView, views
+from serving.stack.lines import Report
 from serving.stack.page import DemoPage, UserPanel
-from serving.stack.pipeline import Report, Say
 from serving.stack.ports import HOST, Ports
 from serving.stack.prepared import Prepared, prepare
 from serving.stack.services import RANKER
@@ -41,13 +42,15 @@ def run(layout: Layout, ports: Ports, recipe: Recipe, say: Say, report: Report) 
         StackError, and what the steps raise: nothing is left running.
     """
     began = time.monotonic()
-    with foreground(layout, ports) as supervisor:
-        made = prepare(layout, ports, supervisor, recipe, say, report)
-        report("starting Triton and the transformer", 0, 1)
-        supervisor.start(services.triton(layout, ports), services.transformer(layout, ports))
-        report("starting Triton and the transformer", 1, 1)
+    with foreground(layout, ports, "demo") as held:
+        report = both(report, held.journal.report)
+        made = prepare(layout, ports, held, recipe, say, report)
+        held.supervisor.launch(services.triton(layout, ports), services.transformer(layout, ports))
+        held.supervisor.wait_ready(report)
+        report("ranking", 0, 1)
         users = showcase.choose_users(made.catalogue)
         ranked = [showcase.rank(ports, showcase.question(made.catalogue, user)) for user in users]
+        report("ranking", 1, 1)
     seconds = {**made.seconds, "all": time.monotonic() - began}
     return _result(layout, ports, made, ranked, seconds)
 
@@ -83,10 +86,11 @@ def _facts(made: Prepared, ranked: list[Ranked], seconds: Mapping[str, float]) -
     captions = list(made.captioned.captions.values())
     dataset = made.catalogue.data.dataset
     difference = max(each.protocols_differ for each in ranked)
-    rate = len(captions) / seconds["captioning"]
+    tally = made.captioned.tally
+    rate = f"{tally.captioned:,} at {tally.captioned / seconds['captioning']:.0f} a second through Ray Serve"
     return {
         "data": f"{len(dataset.interactions):,} ratings, {len(dataset.users):,} users, {len(dataset.items):,} films",
-        "captioner": f"{captions[0].captioner}, {len(captions):,} posters at {rate:.0f} a second through Ray Serve",
+        "captioner": f"{captions[0].captioner}, {len(captions):,} posters: {rate if tally.captioned else 'kept'}",
         "contract": made.bundles[RANKER].contract.digest,
         "REST and gRPC": f"scores differ by at most {difference:.1e}",
         "time": ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()),

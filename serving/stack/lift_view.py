@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.bootstrap import MIN_CLUSTERS
 from training.lift import Gain, LiftReport, Row, SplitReport
 
 TITLES = {
@@ -30,6 +31,7 @@ class SplitView:
     rows: Sequence[NamedCells]
     verdict: str
     slices: Sequence[str]
+    remarks: Sequence[str]
 
 
 def views(report: LiftReport) -> list[SplitView]:
@@ -44,13 +46,21 @@ def _view(split: SplitReport, report: LiftReport) -> SplitView:
     if split.reference_lift is not None:
         verdict += f" The most that these pictures' words could give: {sentence(split.reference_lift)}."
     slices = [f"{name}: {sentence(gain)} ({gain.rows:,} rows)" for name, gain in split.slices.items() if gain.rows]
-    return SplitView(TITLES.get(split.split, split.split), COLUMNS, rows, verdict, slices)
+    remarks = [f"{remark[:1].upper()}{remark[1:]}." for remark in split.remarks]
+    if split.unfit:
+        remarks.append(
+            "NOT FIT TO BE SERVED: it is placed and published by --force alone, of train, export and models publish."
+        )
+    return SplitView(TITLES.get(split.split, split.split), COLUMNS, rows, verdict, slices, remarks)
 
 
 def sentence(gain: Gain) -> str:
     """A difference with its interval and its verdict."""
     if gain.difference is None or gain.low is None or gain.high is None or not gain.auc_without:
         return "no AUC on these rows (one class only)"
+    if gain.verdict == "too few to tell":
+        of = f"{MIN_CLUSTERS} users or items with rows of either outcome are wanted, {gain.deciding} are there"
+        return f"{gain.difference:+.4f} AUC, too few to tell: {of}"
     relative = gain.difference / gain.auc_without
     return f"{gain.difference:+.4f} AUC ({relative:+.2%}) [{gain.low:+.4f}, {gain.high:+.4f}], {gain.verdict}"
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import jinja2
 
 from models.files import write_atomic
+from serving.stack.encoded import Encoded
 from serving.stack.lift_view import SplitView
 
 
 @dataclass(frozen=True)
 class Film:
-    """A film as it is shown: its poster, what was read off it, and each token's bucket."""
+    """A film as it is shown: its poster, what was read off it, and what the contract makes of that."""
 
     title: str
     genres: str
     poster: Path
     caption: str
-    tokens: Sequence[str]
-    buckets: Sequence[str]
+    encoded: Encoded
     cold: bool
 
     @property
@@ -70,6 +70,8 @@ class DemoPage:
     facts: Mapping[str, str]
     calls: Mapping[str, str]
     logs: Mapping[str, str]
+    minor: Sequence[str] = ("± seeds", "calibration")
+    """Columns of the lift that a narrow screen does without."""
 
     def write(self, path: Path) -> None:
         """Render the page into one file.

@@ -1,34 +1,32 @@
 """The offline path on one machine: interactions, posters, captions, trained rankers, Triton's repository."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import training
 from models.bundle import Bundle
 from models.captioner.presets import TINY
-from models.contract import CaptionTokenizer
-from models.items import StoredCaption, UserRow
-from models.triton.repository import place_model
-from serving.captioner.client import CaptionClient
-from serving.items.lmdb_store import LmdbStore
-from serving.stack.captioning import Captioned, caption_items
+from models.triton.repository import place_model, placed_version
+from serving.backfill.catalogue import Catalogue as CaptionedCatalogue
+from serving.stack.captioning import tokenizer
+from serving.stack.journal import Say
 from serving.stack.layout import Layout
-from training.data import features, movielens, poster_files, splits
+from serving.stack.lines import Report
+from training.data import movielens, poster_files, splits
 from training.data.dataset import Dataset
 from training.data.movielens import MovieLens
 from training.data.splits import Split
 from training.lift import LiftReport
 from training.recipe import Recipe
 from training.revision import git_revision
-from training.run import Progress, measure_lift, write_bundles
+from training.run import Progress, train_all, write_bundles
 
-Report = Callable[[str, int, int], None]
-"""Takes (step, done, of)."""
-Say = Callable[[str], None]
-"""Takes a remark for a person."""
-
+MOVIELENS = "MovieLens-100K"
+"""The place of the demo's data, as its item store names it."""
 RECIPE = Path(training.__file__).parent / "recipes" / "movielens.yaml"
+OWN_RECIPE = "default"
+"""The recipe that suits any data set, by its name."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,10 @@ def catalogue(layout: Layout, say: Say, report: Report) -> Catalogue:
     Raises:
         FetchError: the interactions can neither be found nor fetched.
     """
+    report("fetching the interactions", 0, 1)
     data = movielens.load(layout.data, say)
+    report("fetching the interactions", 1, 1)
+    report("rendering posters", 0, len(data.films))
 
     def rendered(done: int, of: int) -> None:
         report("rendering posters", done, of)
@@ -55,39 +56,20 @@ def catalogue(layout: Layout, say: Say, report: Report) -> Catalogue:
     return Catalogue(data, posters, splits.within_user_time(data.dataset))
 
 
-def tokenizer() -> CaptionTokenizer:
-    """The caption tokenizer of the demo's contract: the tiny captioner's."""
-    return CaptionTokenizer.from_file(TINY / "tokenizer.json")
+def demo_catalogue(source: Catalogue) -> CaptionedCatalogue:
+    """The films with their posters, to be captioned."""
+    return CaptionedCatalogue.of(pictured(source), source.split, MOVIELENS)
 
 
-def caption(
-    store_path: Path, url: str, dataset: Dataset, split: Split, images: Mapping[str, str], report: Report
-) -> Captioned:
-    """Send every image to the captioner at `url`; write items and users into the item store.
-
-    Args:
-        images: item id to a path or an address that fsspec opens.
-        split: its training rows give the counts that are stored as features.
-
-    Raises:
-        CaptionerUnreachableError: the captioner does not answer.
-        ItemStoreError: the store cannot be written.
-    """
-
-    def captioned(done: int, of: int) -> None:
-        report("captioning", done, of)
-
-    with LmdbStore.open(store_path) as store:
-        rows = features.item_rows(dataset, split)
-        done = caption_items(CaptionClient(url), images, tokenizer(), store, rows, captioned)
-        store.put_users(UserRow(user, values) for user, values in features.user_rows(dataset, split).items())
-    return done
+def pictured(source: Catalogue) -> Dataset:
+    """The films' data set with the posters as its pictures."""
+    return source.data.dataset.with_images({item: str(path) for item, path in source.posters.items()})
 
 
 def train(
     out: Path,
     dataset: Dataset,
-    captions: Mapping[str, StoredCaption],
+    captions: Mapping[str, str],
     recipe: Recipe,
     created: str,
     report: Report,
@@ -98,6 +80,7 @@ def train(
     """Train with and without captions, measure the lift, write both bundles into `out`.
 
     Args:
+        captions: texts by item id; an item that is not in it has no caption.
         created: ISO 8601 time with its zone, for the bundles' manifests.
         words: what each item's picture was made from, where that is known.
         checkpoints: a folder for the state of unfinished runs, to go on from.
@@ -105,24 +88,43 @@ def train(
     Raises:
         TrainingError, ExportError, BundleError: no bundle was replaced.
     """
-    tokens = {item: caption.tokens for item, caption in captions.items()}
+    pieces = tokenizer()
+    tokens = dict(zip(captions, pieces.encode(list(captions.values())), strict=True))
 
     def told(progress: Progress) -> None:
-        report("training", round(100 * progress.done), 100 * progress.total)
+        report(f"training {progress.total} rankers, percent", round(100 * progress.done / progress.total), 100)
 
-    measured = measure_lift(
-        recipe, dataset, tokens, tokenizer(), words=words, on_progress=told, checkpoints=checkpoints
-    )
+    trained = train_all(recipe, dataset, tokens, pieces, words=words, on_progress=told, checkpoints=checkpoints)
+    report("measuring the lift", 0, 1)
+    measured = trained.measured()
+    report("measuring the lift", 1, 1)
+    report("exporting", 0, 1)
     data = (TINY / "tokenizer.json").read_bytes()
     bundles = write_bundles(measured, out, data, created=created, git_revision=git_revision())
+    report("exporting", 1, 1)
     return measured.report, bundles
 
 
-def place(layout: Layout, bundles: Mapping[str, Bundle]) -> None:
-    """Place each bundle as a new version in Triton's repository; the two newest stay.
+def place(layout: Layout, bundles: Mapping[str, Bundle], report: Report, *, force: bool = False) -> None:
+    """Place each bundle as a new version in Triton's repository; the two newest stay. What is placed stays as it is.
 
     Raises:
+        UnfitError: one of the rankers must not be served, and `force` is not given; none was placed. The message has
+            the commands that place them nevertheless, after which this goes on.
         RepositoryError: the repository cannot take it.
     """
-    for name, bundle in bundles.items():
+    missing = {
+        name: bundle
+        for name, bundle in bundles.items()
+        if placed_version(layout.triton / name, bundle, platform="python") is None
+    }
+    by_hand = [
+        layout.command("export", str(bundle.path), str(layout.triton), "--platform", "python", "--replace", "--force")
+        for bundle in missing.values()
+    ]
+    for bundle in missing.values():
+        bundle.require_fit(force, remedy=f"serve it nevertheless: {' && '.join(by_hand)}")
+    for done, (name, bundle) in enumerate(missing.items()):
+        report("filling Triton's repository", done, len(bundles))
         place_model(layout.triton, name, bundle, platform="python", keep=2, replace=True)
+    report("filling Triton's repository", len(bundles), len(bundles))

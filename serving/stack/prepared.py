@@ -1,27 +1,24 @@
 """What must be on disk before the stack can start, and how it comes there."""
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from models.bundle import Bundle, read_bundle
-from models.items import ItemStoreError
-from models.triton.repository import config_parameters
-from serving.items.lmdb_store import LmdbStore
-from serving.stack import pipeline, services
-from serving.stack.captioning import Captioned
-from serving.stack.errors import StackError
-from serving.stack.foreground import foreground
+from models.bundle import Bundle
+from serving.stack import parts, pipeline, services
+from serving.stack.attempt import Attempt
+from serving.stack.captioning import Captioned, caption_catalogue
+from serving.stack.foreground import Held
+from serving.stack.journal import Say
 from serving.stack.layout import Layout
+from serving.stack.lines import Report
 from serving.stack.pipeline import Catalogue
 from serving.stack.ports import HOST, Ports
-from serving.stack.services import ABLATION, RANKER, bundle_path
-from serving.stack.supervisor import Supervisor
+from serving.stack.services import RANKER
+from training.checkpoint_file import CheckpointError
 from training.lift import LiftReport
 from training.recipe import Recipe, load_recipe
-
-REBUILD = "rebuild everything: make demo"
 
 
 @dataclass(frozen=True)
@@ -35,80 +32,73 @@ class Prepared:
     seconds: Mapping[str, float]
 
 
-def prepare(
-    layout: Layout, ports: Ports, supervisor: Supervisor, recipe: Recipe, say: pipeline.Say, report: pipeline.Report
-) -> Prepared:
+def prepare(layout: Layout, ports: Ports, held: Held, recipe: Recipe, say: Say, report: Report) -> Prepared:
     """Run the offline path: fetch, draw, caption through Ray Serve, train, write bundles, fill Triton's repository.
+
+    A preparation that was cut off is gone on with: what it finished is taken as it is.
 
     Raises:
         StackError, and what the steps raise: see `serving.stack.pipeline`.
     """
     clock = _Clock()
-    supervisor.launch(services.captioner(layout, ports))
+    held.supervisor.launch(services.captioner(layout, ports))
     source = pipeline.catalogue(layout, say, report)
+    parts.refuse_own_models(layout, source.data.dataset.digest)
+    attempt = Attempt.begin(layout, recipe)
+    if attempt.resumed:
+        say("Going on with the preparation that was cut off; what it finished is kept")
     clock.lap("interactions and posters")
-    supervisor.wait_ready()
+    held.supervisor.wait_ready(report)
     clock.lap("waiting for Ray Serve")
     url = f"http://{HOST}:{ports.captioner}"
-    images = {item: str(path) for item, path in source.posters.items()}
-    captioned = pipeline.caption(layout.store, url, source.data.dataset, source.split, images, report)
-    clock.lap("captioning")
-    supervisor.end("captioner")
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    lift, bundles = pipeline.train(
-        layout.bundles,
-        source.data.dataset,
-        captioned.captions,
-        recipe,
-        created,
-        report,
-        words=source.data.words(),
+    captioned = caption_catalogue(
+        layout,
+        pipeline.demo_catalogue(source),
+        url,
+        lambda done, of: report("captioning", done, of),
+        replace_data=True,  # the demo's store is the demo's alone
     )
+    clock.lap("captioning")
+    held.supervisor.end("captioner")
+    lift, bundles = _trained(attempt, source, captioned, recipe, say, report)
     clock.lap("training and lift")
-    pipeline.place(layout, bundles)
+    pipeline.place(layout, bundles, report)
+    attempt.finish()
     return Prepared(source, captioned, lift, bundles, clock.laps)
 
 
-def prepare_alone(layout: Layout, ports: Ports, say: pipeline.Say, report: pipeline.Report) -> None:
-    """`prepare` with a supervisor of its own and the project's recipe; holds the state folder meanwhile.
+def _trained(
+    attempt: Attempt, source: Catalogue, captioned: Captioned, recipe: Recipe, say: Say, report: Report
+) -> tuple[LiftReport, Mapping[str, Bundle]]:
+    dataset = source.data.dataset
+    done = attempt.bundles(dataset.digest)
+    if done is not None:
+        return LiftReport.model_validate(done[RANKER].metrics["lift"]), done
 
-    Raises:
-        StackBusyError: a stack runs on this state folder.
-    """
-    with foreground(layout, ports) as supervisor:
-        prepare(layout, ports, supervisor, load_recipe(pipeline.RECIPE), say, report)
+    def train() -> tuple[LiftReport, Mapping[str, Bundle]]:
+        return pipeline.train(
+            attempt.layout.bundles,
+            dataset,
+            {item: caption.text for item, caption in captioned.captions.items()},
+            recipe,
+            attempt.created,
+            report,
+            words=source.data.words(),
+            checkpoints=attempt.checkpoints,
+        )
 
-
-def is_empty(layout: Layout) -> bool:
-    """Whether nothing has been prepared here yet."""
-    return not any(place.exists() for place in (layout.bundles, layout.store, layout.triton))
-
-
-def verify(layout: Layout) -> None:
-    """Refuse to serve from parts that are missing, changed, or of different origin.
-
-    Raises:
-        StackError: names the part, what is wrong, and the command that mends it.
-        BundleError, RepositoryError, ItemStoreError: likewise, from the part itself.
-    """
-    for name in (RANKER, ABLATION):
-        path = bundle_path(layout, name)
-        if not path.exists():
-            raise StackError(f"bundle {path} is missing; {REBUILD}")
-        bundle = read_bundle(path)
-        placed = config_parameters(layout.triton / name).get("contract_digest")
-        if placed != bundle.contract.digest:
-            raise StackError(
-                f"Triton's repository {layout.triton / name} holds a model of contract {placed}, "
-                f"the bundle {path} is of {bundle.contract.digest}; {REBUILD}"
-            )
     try:
-        with LmdbStore.open(layout.store, readonly=True) as store:
-            items = store.count()
-    except ItemStoreError as error:
-        raise StackError(f"{error}; {REBUILD}") from error
-    if not items:
-        raise StackError(f"the item store {layout.store} is empty; {REBUILD}")
+        return train()
+    except CheckpointError as error:
+        say(f"{error}; the runs begin anew")
+        shutil.rmtree(attempt.checkpoints)
+        return train()
+
+
+def prepare_for_up(layout: Layout, ports: Ports, held: Held) -> None:
+    """`prepare` with the project's recipe, told in the journal."""
+    say, report = held.journal.say, held.journal.report
+    prepare(layout, ports, held, load_recipe(pipeline.RECIPE), say, report)
 
 
 class _Clock:

@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.leash import leashed
 from serving.stack.errors import NotReadyError
 from serving.stack.orphans import MARK
 
@@ -43,10 +43,9 @@ class RunningService:
         """Start the server, its output appended to its log, marked with the stack's token."""
         service.prepare()
         service.log.parent.mkdir(parents=True, exist_ok=True)
-        leash = [sys.executable, "-m", "serving.stack.leash", str(os.getpid())]
         with service.log.open("ab") as log:
             process = subprocess.Popen(
-                [*leash, *service.argv],
+                leashed(*service.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

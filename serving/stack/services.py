@@ -34,13 +34,7 @@ def captioner(layout: Layout, ports: Ports, preset: str = "tiny") -> Service:
 
 def triton(layout: Layout, ports: Ports, models: tuple[str, ...] = (RANKER, ABLATION)) -> Service:
     """Triton on the model repository."""
-    command = TritonCommand(
-        repository=layout.triton,
-        http_port=ports.triton_http,
-        grpc_port=ports.triton_grpc,
-        metrics_port=ports.triton_metrics,
-        workdir=layout.run / "triton",
-    )
+    command = triton_command(layout, ports)
     return Service(
         name="triton",
         argv=tuple(command.argv),
@@ -49,6 +43,18 @@ def triton(layout: Layout, ports: Ports, models: tuple[str, ...] = (RANKER, ABLA
         env={**command.env(os.environ), **_quiet()},
         prepare=command.prepare,
         start_seconds=90,
+    )
+
+
+def triton_command(layout: Layout, ports: Ports | None = None) -> TritonCommand:
+    """The Triton of this state folder."""
+    chosen = ports or Ports()
+    return TritonCommand(
+        repository=layout.triton,
+        http_port=chosen.triton_http,
+        grpc_port=chosen.triton_grpc,
+        metrics_port=chosen.triton_metrics,
+        workdir=layout.run / "triton",
     )
 
 

@@ -13,6 +13,7 @@ from models.bundle import Bundle
 from models.contract import FeatureEncoder
 from models.items import StoredCaption
 from serving.stack import ask
+from serving.stack.encoded import Encoded, encoded
 from serving.stack.errors import StackError
 from serving.stack.page import Film, RankedFilm, UserPanel
 from serving.stack.pipeline import Catalogue
@@ -133,17 +134,12 @@ class _Cards:
             genres=", ".join(film["genres"]),
             poster=self._posters[item],
             caption=caption.text if caption else "no caption",
-            tokens=[str(self._pieces.id_to_token(int(token))) for token in caption.tokens] if caption else [],
-            buckets=self._buckets(caption.tokens) if caption else [],
+            encoded=encoded(self._encoder, caption.tokens, self._name) if caption else Encoded(),
             cold=self._counts.get(item, 0) < self._cold_below,
         )
 
-    def _buckets(self, tokens: npt.NDArray[np.int32]) -> list[str]:
-        """Each token's own bucket: the first column of a caption of that token alone."""
-        if not len(tokens):
-            return []
-        alone = self._encoder.caption([np.array([token], dtype=np.int32) for token in tokens])[:, 0]
-        return ["+".join(map(str, np.atleast_1d(bucket))) for bucket in alone]
+    def _name(self, token: int) -> str:
+        return str(self._pieces.id_to_token(token))
 
 
 def _rows_of(source: Catalogue, user: str, rows: npt.NDArray[np.int64]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from serving.stack.errors import StackError
+from serving.stack.lines import Report
 from serving.stack.orphans import end_marked
 from serving.stack.service import RunningService, Service, ended
 
@@ -48,14 +49,17 @@ class Supervisor:
         for service in services:
             self._running.append(RunningService.start(service, self.token))
 
-    def wait_ready(self) -> None:
-        """Wait until every server is ready.
+    def wait_ready(self, report: Report = lambda step, done, of: None) -> None:
+        """Wait until every server is ready, and tell which one is waited for.
 
         Raises:
             NotReadyError: names the server and shows the end of its log.
         """
         for running in self._running:
+            step = f"waiting for the {running.service.name}"
+            report(step, 0, 1)
             running.wait_ready()
+            report(step, 1, 1)
 
     def pids(self) -> dict[str, int]:
         """Server name to process id."""

@@ -1,7 +1,7 @@
 """The Triton of the wheel (`serving.ranker.command`) on this machine: asked over HTTP, and run for a while.
 
-Model control is explicit: a version placed later is served after `load_model`, without a restart. Everything is on
-127.0.0.1. `running_triton` is what tests and scripts use.
+A version placed later is served after `load_model`, without a restart, where the server was given a key for it.
+Everything is on 127.0.0.1. `running_triton` is what tests and scripts use.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.ranker.command import TritonCommand, TritonPorts, TritonServerError
+from serving.ranker.command import RESTRICTION_HEADER, TritonCommand, TritonPorts, TritonServerError
 from serving.stack.errors import NotReadyError
 from serving.stack.ports import HOST
 from serving.stack.service import Service
@@ -22,12 +22,18 @@ from serving.stack.supervisor import Supervisor
 
 
 def ask(
-    port: int, path: str, *, method: str = "GET", body: bytes | None = None, timeout: float = 5.0
+    port: int,
+    path: str,
+    *,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 5.0,
 ) -> tuple[int, bytes]:
     """One HTTP request to the server's own port -> (status, body). Raises OSError when nobody answers."""
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
     try:
-        connection.request(method, path, body=body)
+        connection.request(method, path, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
         return response.status, response.read()
     finally:
@@ -42,12 +48,15 @@ def is_ready(port: int) -> bool:
         return False
 
 
-def load_model(port: int, name: str, *, timeout: float = 60.0) -> None:
+def load_model(port: int, name: str, *, key: str, timeout: float = 60.0) -> None:
     """Load the model `name`, or its newly placed version, while the old one keeps answering.
+
+    `key` is the `reload_key` that the server was started with.
 
     Raises TritonServerError with Triton's own words when it refuses; the version that served before stays.
     """
-    status, body = ask(port, f"/v2/repository/models/{name}/load", method="POST", body=b"{}", timeout=timeout)
+    path, headers = f"/v2/repository/models/{name}/load", {RESTRICTION_HEADER: key}
+    status, body = ask(port, path, method="POST", body=b"{}", headers=headers, timeout=timeout)
     if status != 200:
         raise TritonServerError(f"Triton did not load model {name!r}: {_reason(body)}")
 
@@ -68,7 +77,13 @@ def free_port() -> int:
 
 @contextmanager
 def running_triton(
-    repository: Path, workdir: Path, *, ready_within: float = 60.0, wait_ready: bool = True
+    repository: Path,
+    workdir: Path,
+    *,
+    ready_within: float = 60.0,
+    wait_ready: bool = True,
+    reload_key: str | None = None,
+    inference_key: str | None = None,
 ) -> Iterator[TritonPorts]:
     """A Triton on free ports for the time of a `with` block; its log is `workdir/triton.log`.
 
@@ -76,7 +91,8 @@ def running_triton(
     port of metrics after the others: it is waited for too.
     Raises TritonServerError with the end of the log when it is not there within `ready_within` seconds.
     """
-    command = TritonCommand(repository, free_port(), free_port(), free_port(), workdir)
+    ports = free_port(), free_port(), free_port()
+    command = TritonCommand(repository, *ports, workdir, reload_key=reload_key, inference_key=inference_key)
     path = "/v2/health/ready" if wait_ready else "/v2/health/live"
     service = Service(
         name="tritonserver",

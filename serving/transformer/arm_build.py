@@ -7,6 +7,7 @@ from pathlib import Path
 from models.bundle import Bundle, BundleError, read_bundle
 from models.contract import ContractError
 from models.experiments.assignment import Arm
+from models.items import ItemStoreOriginError
 from models.store.errors import ModelStoreError
 from models.store.fetch import fetch_bundle
 from serving.transformer.candidate import ArmBuild, ArmBuildError, OpenedArm, ReportReady
@@ -14,7 +15,8 @@ from serving.transformer.features import FeatureBuilder
 from serving.transformer.handshake import Verdict
 from serving.transformer.metrics import Metrics
 from serving.transformer.missing import MissingCaptions
-from serving.transformer.ranker_parts import channel_to, features_of, predictor_over, ranker_of
+from serving.transformer.own_rows import OwnRows
+from serving.transformer.ranker_parts import channel_to, features_of, predictor_over, ranker_of, rows_of
 from serving.transformer.settings import Settings
 from serving.transformer.stores import StoreConnection
 
@@ -24,10 +26,11 @@ def arm_build(
 ) -> ArmBuild:
     """How arms of the served model `model` are built."""
 
-    def load(arm: Arm) -> tuple[Bundle, FeatureBuilder]:
+    def load(arm: Arm) -> tuple[Bundle, FeatureBuilder, OwnRows]:
         try:
             bundle = read_arm_bundle(arm, settings.candidate_bundles)
-            return bundle, features_of(settings, bundle, store, missing)
+            rows = rows_of(settings, bundle, store)
+            return bundle, features_of(settings, bundle, rows, missing), rows
         except (ModelStoreError, BundleError, ContractError, OSError) as cause:
             raise ArmBuildError(f"bundle {arm.bundle}: {cause}") from cause
 
@@ -35,7 +38,11 @@ def arm_build(
         def heard(_: str, verdict: Verdict) -> None:
             report(verdict.ready, verdict.reason)
 
-        bundle, features = await asyncio.to_thread(load, arm)
+        bundle, features, rows = await asyncio.to_thread(load, arm)
+        try:
+            rows.require()  # here, where requests ask the same connection, and not in the thread
+        except ItemStoreOriginError as cause:
+            raise ArmBuildError(f"bundle {arm.bundle}: {cause}") from cause
         channel = channel_to(arm.predictor_host, settings)
         predictor = predictor_over(channel, settings, metrics)
         ranker = ranker_of(settings, model, bundle, features, predictor, metrics, in_triton=arm.model, report=heard)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+from models.experiments.latency import SECONDS
+
 _DIFFERENCE = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)
 _OVERLAP = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1)  # tenths lie inside, not on the edge
 _ARM = ("model", "experiment", "arm")

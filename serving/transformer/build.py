@@ -11,8 +11,9 @@ from typing import Any
 import grpc
 from prometheus_client import REGISTRY
 
-from models.bundle import Bundle, read_bundle
+from models.bundle import Bundle
 from models.items import ItemStoreError
+from models.store.fetch import read_signed
 from serving.items.redis_store import RedisStore
 from serving.items.uri import is_redis, open_store
 from serving.transformer.experiments import Experiments, experiments
@@ -21,7 +22,7 @@ from serving.transformer.handshake import Verdict
 from serving.transformer.metrics import Metrics
 from serving.transformer.missing import MissingCaptions, read_ids, share_ids, write_ids
 from serving.transformer.ranker import Ranker
-from serving.transformer.ranker_parts import channel_to, features_of, predictor_over, ranker_of
+from serving.transformer.ranker_parts import channel_to, features_of, predictor_over, ranker_of, rows_of
 from serving.transformer.request import Limits, RequestParser
 from serving.transformer.router import Router, StableCall
 from serving.transformer.service import Served, Service
@@ -71,7 +72,8 @@ class Built:
 def build(settings: Settings) -> Built:
     """Read the bundles and connect. A store or a Triton that is away is no reason not to start.
 
-    Raises `BundleError`, `ContractError`, OSError or ValueError for what will not get better by waiting.
+    Raises `BundleError`, `ModelStoreError`, `ContractError`, `ItemStoreOriginError`, OSError or ValueError for what
+    will not get better by waiting.
     """
     metrics = Metrics(REGISTRY)
     channel = channel_to(settings.predictor_host, settings)
@@ -80,8 +82,10 @@ def build(settings: Settings) -> Built:
     missing = _missing(settings)
     rankers, parsers = [], {}
     for name, folder in settings.models.items():
-        bundle = read_bundle(folder)
-        features = features_of(settings, bundle, store, missing)
+        bundle = read_signed(folder)
+        rows = rows_of(settings, bundle, store)
+        rows.require()
+        features = features_of(settings, bundle, rows, missing)
         report = _reporting(name, bundle, metrics)
         rankers.append(ranker_of(settings, name, bundle, features, predictor, metrics, in_triton=name, report=report))
         parsers[name] = RequestParser(FeatureNames(bundle.contract), _limits(settings))
@@ -138,6 +142,7 @@ def _limits(settings: Settings) -> Limits:
         instances=settings.max_instances,
         id_bytes=settings.max_id_bytes,
         caption_bytes=settings.max_caption_bytes,
+        inline_bytes=settings.max_inline_bytes,
         text_bytes=settings.max_text_bytes,
     )
 

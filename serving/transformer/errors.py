@@ -62,10 +62,28 @@ class BodyTooLargeError(ServiceError):
     http_status, grpc_code, outcome = 413, "RESOURCE_EXHAUSTED", "invalid"
 
 
+class BodyTimeoutError(ServiceError):
+    """The body did not come in time."""
+
+    http_status, grpc_code, outcome = 408, "DEADLINE_EXCEEDED", "invalid"
+
+
+class OverloadedError(ServiceError):
+    """There is more to do now than this process takes on: try again later."""
+
+    http_status, grpc_code, outcome = 503, "RESOURCE_EXHAUSTED", "overloaded"
+
+
 class UnsupportedMediaError(ServiceError):
     """The body is compressed or of a type that is not read."""
 
     http_status, grpc_code, outcome = 415, "INVALID_ARGUMENT", "invalid"
+
+
+class ForbiddenError(ServiceError):
+    """The call asks for what its caller has no right to."""
+
+    http_status, grpc_code, outcome = 403, "PERMISSION_DENIED", "forbidden"
 
 
 class UnknownModelError(ServiceError):

@@ -45,6 +45,7 @@ class Experiments:
             metrics,
             exposures=self.writers.get(ranker.name),
             arm_header=settings.arm_header,
+            tell_arm=settings.tell_arm,
             clock=time.monotonic,
             timeout=settings.predictor_request_timeout_seconds,
             candidate_timeout=settings.candidate_seconds,

@@ -13,13 +13,13 @@ INT64 = range(-(2**63), 2**63)
 
 @dataclass(frozen=True, slots=True)
 class ValueKind:
-    """What JSON value a feature takes; null always means: missing."""
+    """What JSON value a feature takes; null always means: missing. 1.0 is an integer, as JSON has it."""
 
-    kind: Literal["number", "integer", "string"]
+    kind: Literal["number", "integer", "boolean", "string"]
 
     def fault(self, value: object, text_bytes: int) -> tuple[str, str] | None:
-        """Return what was expected and what to do, None if the value fits. A boolean is no number."""
-        if value is None:
+        """Return what was expected and what to do, None if the value fits. A boolean fits a boolean feature alone."""
+        if value is None or (self.kind == "boolean" and isinstance(value, bool)):
             return None
         if self.kind == "string":
             if not isinstance(value, str):
@@ -30,10 +30,10 @@ class ValueKind:
             return None if value.isascii() or _encodes(value) else ("valid Unicode", "remove lone surrogates")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return f"{_A[self.kind]} or null", "write the value as a JSON number"
-        if self.kind == "integer":
-            if isinstance(value, int) and value in INT64:
+        if self.kind in ("integer", "boolean"):
+            if (isinstance(value, int) or value.is_integer()) and int(value) in INT64:
                 return None
-            return "an integer of 64 bits or null", "write the value without a fraction"
+            return f"{_A[self.kind]} of 64 bits or null", "write the value without a fraction"
         if isinstance(value, int) or math.isfinite(value):
             return None if abs(value) <= _FLOAT_MAX else ("a number within float64", "give a smaller number")
         return "a finite number or null", "leave the feature out when it is not known"
@@ -54,10 +54,12 @@ class FeatureNames:
         return self._kinds[source]
 
 
-def _kind_of(feature: DenseFeature | CategoricalFeature) -> Literal["number", "integer", "string"]:
+def _kind_of(feature: DenseFeature | CategoricalFeature) -> Literal["number", "integer", "boolean", "string"]:
     if isinstance(feature, DenseFeature):
         return "number"
-    return "integer" if isinstance(feature.encoding, IntegerRange) else "string"
+    if not isinstance(feature.encoding, IntegerRange):
+        return "string"
+    return "boolean" if feature.encoding.binary else "integer"
 
 
 def _encodes(text: str) -> bool:
@@ -68,5 +70,5 @@ def _encodes(text: str) -> bool:
     return True
 
 
-_A = {"number": "a number", "integer": "an integer"}
+_A = {"number": "a number", "integer": "an integer", "boolean": "true, false or an integer"}
 _FLOAT_MAX = 1.7976931348623157e308

@@ -8,20 +8,23 @@ import numpy as np
 import numpy.typing as npt
 
 from models.contract import CaptionTokenizer, Contract, Fault, FeatureEncoder, FeatureValueError, Side, Source
-from models.items import FeatureValue, ItemRow, ItemStoreError, UserRow
+from models.items import FeatureValue, ItemRow, ItemStoreError, ItemStoreOriginError, UserRow
 from serving.transformer.errors import InvalidRequestError, shown
 from serving.transformer.feature_names import OWN_IDS, FeatureNames
+from serving.transformer.inline_captions import Tokens, tokenized
 from serving.transformer.item_cache import Bools, EncodedItems, Ints, ItemCache, merged
 from serving.transformer.request import RankRequest, Value
 
 STORE_AWAY = "item_store_unavailable"
+OTHER_DATA = "item_store_of_other_data"
+_UNUSABLE = {STORE_AWAY, OTHER_DATA}
 STORED_VALUE = "stored_value_invalid"
 USERS_KEPT = 10_000
 _STORED_TEXT_LIMIT = 1 << 20
 
 
 class RankingStore(Protocol):
-    """The store as `serving.transformer.stores` keeps it connected."""
+    """The store as `serving.transformer.own_rows` gives it."""
 
     def refresh(self) -> int:
         """The epoch of the rows now."""
@@ -82,10 +85,21 @@ class FeatureBuilder:
         self._users_epoch: int | None = None
         self._on_captioned, self._on_missing = on_captioned, on_missing
 
-    def build(self, request: RankRequest) -> Features:
+    async def inline_tokens(self, request: RankRequest, seconds: float) -> Tokens:
+        """Token ids of the captions that the request brings, in its order; none where the contract has no caption.
+
+        Raises `OverloadedError` where they are not ready within `seconds`.
+        """
+        if self._caption is None or not request.captions:
+            return []
+        assert self._tokenizer is not None, "a contract with a caption comes with its tokenizer"
+        return await tokenized(self._tokenizer, list(request.captions.values()), seconds)
+
+    def build(self, request: RankRequest, inline_tokens: Tokens = ()) -> Features:
         """Encode user, context and candidates; never fails for what the store holds or that it is away.
 
-        Raises `InvalidRequestError` for a value of the request that the contract cannot encode.
+        `inline_tokens` are those of `inline_tokens(request)`. Raises `InvalidRequestError` for a value of the request
+        that the contract cannot encode.
         """
         degraded: set[str] = set()
         epoch = self._epoch(degraded)
@@ -93,7 +107,7 @@ class FeatureBuilder:
         context = self._side("context", [request.context], [request.context], [False], ["context"])
         items, hits = self._items(request.item_ids, epoch, degraded)
         stored = items.captioned.copy()
-        inline = self._overlay(request, items, degraded)
+        inline = self._overlay(request, inline_tokens, items, degraded)
         if items.flawed.any():
             degraded.add(STORED_VALUE)
         self._tell_missing(request.item_ids, stored | inline)
@@ -103,6 +117,9 @@ class FeatureBuilder:
     def _epoch(self, degraded: set[str]) -> int | None:
         try:
             return self._store.refresh()
+        except ItemStoreOriginError:
+            degraded.add(OTHER_DATA)
+            return None
         except ItemStoreError:  # reported where the connection is kept; rows that are cached still serve
             degraded.add(STORE_AWAY)
             return None
@@ -122,7 +139,7 @@ class FeatureBuilder:
         return found
 
     def _stored_user(self, user_id: str, degraded: set[str]) -> UserRow | None:
-        if STORE_AWAY in degraded:
+        if _UNUSABLE & degraded:
             return None
         try:
             return self._store.get_user(user_id)
@@ -181,12 +198,13 @@ class FeatureBuilder:
 
     def _read(self, item_ids: Sequence[str], epoch: int | None, degraded: set[str]) -> EncodedItems:
         """Rows that the cache does not have; kept in it only when the store gave them."""
-        try:
-            rows = self._store.get_many(item_ids) if epoch is not None else None
-        except ItemStoreError:
-            rows = None
+        rows = None
+        if epoch is not None:
+            try:
+                rows = self._store.get_many(item_ids)
+            except ItemStoreError:
+                degraded.add(STORE_AWAY)
         if rows is None or epoch is None:
-            degraded.add(STORE_AWAY)
             return self._encoded(item_ids, [None] * len(item_ids))
         encoded = self._encoded(item_ids, rows)
         self._on_captioned([item_ids[i] for i in np.flatnonzero(encoded.captioned).tolist()])
@@ -251,7 +269,7 @@ class FeatureBuilder:
         assert self._tokenizer is not None, "a contract with a caption comes with its tokenizer"
         return self._tokenizer.encode(texts)
 
-    def _overlay(self, request: RankRequest, items: EncodedItems, degraded: set[str]) -> Bools:
+    def _overlay(self, request: RankRequest, inline_tokens: Tokens, items: EncodedItems, degraded: set[str]) -> Bools:
         """Put what the request says of candidates over the rows; return where captions came inline."""
         inline = np.zeros(len(items), np.bool_)
         if request.features:
@@ -260,14 +278,14 @@ class FeatureBuilder:
             positions = np.fromiter(request.captions, np.int64, len(request.captions))
             inline[positions] = True
             if items.caption is not None:
-                items.caption[positions] = self._encoder.caption(self._tokenized(list(request.captions.values())))
+                items.caption[positions] = self._encoder.caption(inline_tokens)
         return inline
 
     def _overlay_features(self, request: RankRequest, items: EncodedItems, degraded: set[str]) -> None:
         positions = sorted(request.features)
         item_ids = [request.item_ids[i] for i in positions]
         rows: Sequence[ItemRow | None] = [None] * len(positions)
-        if STORE_AWAY not in degraded:
+        if not _UNUSABLE & degraded:
             try:
                 rows = self._store.get_many(item_ids)
             except ItemStoreError:

@@ -11,6 +11,7 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from serving.transformer.errors import NotReadyError, NotSupportedError, ServiceError
+from serving.transformer.naming import ArmNaming
 from serving.transformer.service import Service
 
 
@@ -18,11 +19,11 @@ class RankServicer(InferenceServicer):  # type: ignore[misc,unused-ignore]
     """Answers the Open Inference Protocol; KServe's own error mapping misses half of its errors."""
 
     def __init__(
-        self, service: Service, dataplane: DataPlane, repository: ModelRepositoryExtension, arm_key: str
+        self, service: Service, dataplane: DataPlane, repository: ModelRepositoryExtension, naming: ArmNaming
     ) -> None:
-        """`arm_key` is the metadata key in which a call may name the arm that answers; empty: none."""
+        """`naming` says which calls may name the arm that answers, by metadata."""
         super().__init__(dataplane, repository)
-        self._service, self._arm_key = service, arm_key
+        self._service, self._naming = service, naming
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
         """True when every model is ready."""
@@ -60,9 +61,9 @@ class RankServicer(InferenceServicer):  # type: ignore[misc,unused-ignore]
         await _abort(context, _FIXED)
 
     def _arm(self, context: Any) -> str | None:
-        if not self._arm_key:
-            return None
-        return next((value for key, value in context.invocation_metadata() if key == self._arm_key), None) or None
+        """Raises ForbiddenError."""
+        given = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        return self._naming.arm(given.get)
 
     def _is_ready(self, name: str | None) -> bool:
         try:
@@ -72,15 +73,22 @@ class RankServicer(InferenceServicer):  # type: ignore[misc,unused-ignore]
         return True
 
 
-def grpc_server(servicer: RankServicer, host: str, port: int, max_message_bytes: int) -> grpc.aio.Server:
-    """A server bound to the address. Raises RuntimeError if the port is taken: it is not shared silently."""
+def grpc_server(
+    servicer: RankServicer, host: str, port: int, *, max_message_bytes: int, max_calls: int
+) -> grpc.aio.Server:
+    """A server bound to the address, which holds `max_calls` messages at most; calls beyond are RESOURCE_EXHAUSTED.
+
+    Raises RuntimeError if the port is taken: it is not shared silently.
+    """
     server = grpc.aio.server(
         options=[
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-        ]
+            ("grpc.max_concurrent_streams", max_calls),
+        ],
+        maximum_concurrent_rpcs=max_calls,
     )
     add_GRPCInferenceServiceServicer_to_server(servicer, server)
     server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

@@ -1,5 +1,6 @@
 """A ranker as KServe's `Model`: encode, ask Triton, order, in KServe's three steps. Importing kserve reads sys.argv."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class Encoded:
     """What goes into `predict`."""
 
     prepared: Sequence[Prepared]
-    timeout: float | None
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +73,24 @@ class RankerModel(Model):  # type: ignore[misc,unused-ignore]
         """Outputs for the model metadata."""
         return v2.metadata(v2.OUTPUTS)
 
-    def preprocess(self, payload: Any, headers: Mapping[str, str] | None = None) -> Encoded:
-        """Encode. Only what `rank` hands in is known: KServe's own decoders are not in the way of a call."""
+    async def preprocess(self, payload: Any, headers: Mapping[str, str] | None = None) -> Encoded:
+        """Encode, and let other calls have a turn after each request.
+
+        Only what `rank` hands in is known: KServe's own decoders are not in the way of a call.
+        """
         if not isinstance(payload, Asked):
             raise NotSupportedError("this form of call is not offered; use :predict or /infer")
-        return Encoded([self._ranker.prepare(request) for request in payload.requests], payload.timeout)
+        deadline = self._ranker.deadline(payload.timeout)
+        prepared: list[Prepared] = []
+        for request in payload.requests:
+            if prepared:
+                await asyncio.sleep(0)
+            prepared.append(await self._ranker.prepare(request, deadline))
+        return Encoded(prepared, deadline)
 
     async def predict(self, payload: Encoded, headers: Mapping[str, str] | None = None) -> Scored:
         """Ask Triton."""
-        return Scored(payload.prepared, await self._ranker.predict(payload.prepared, payload.timeout))
+        return Scored(payload.prepared, await self._ranker.predict(payload.prepared, payload.deadline))
 
     def postprocess(self, result: Scored, headers: Mapping[str, str] | None = None) -> list[Ranking]:
         """Order."""

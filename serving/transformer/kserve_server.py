@@ -5,14 +5,13 @@ into Python lists and maps half of its errors to UNKNOWN; its parts are used her
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import kserve.model_server
-import uvicorn
+import orjson
 from kserve import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
@@ -21,44 +20,46 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from models.version import project_version
+from serving.http_server import Server, server_config
 from serving.listening import bound
+from serving.transformer.held_bytes import HeldBytes
 from serving.transformer.kserve_grpc import RankServicer, grpc_server
 from serving.transformer.kserve_model import RankerModel
+from serving.transformer.naming import ArmNaming
 from serving.transformer.rest import RestFront
 from serving.transformer.service import Service
 
-KEEP_ALIVE_SECONDS = 65  # longer than a proxy's idle time, or the proxy meets closed connections
 log = logging.getLogger("sightline.transformer")
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where to listen, how much to take, how long running calls get at shutdown, where a call may name an arm."""
+    """Where to listen, how much to take, on how many REST connections and in how many gRPC calls at the same time, how
+    long running calls get at the end, and who may name an arm.
+    """
 
     host: str
     http_port: int
     grpc_port: int
-    max_message_bytes: int
+    max_body_bytes: int
+    max_grpc_message_bytes: int
+    max_held_bytes: int
+    max_grpc_calls: int
+    retry_after_seconds: float
+    max_connections: int
     grace_seconds: float
-    arm_header: str
+    naming: ArmNaming
 
 
 class RankDataPlane(DataPlane):  # type: ignore[misc,unused-ignore]
     """KServe's data plane with this server's own name and extensions."""
 
     def metadata(self) -> dict[str, object]:
-        """Server metadata: KServe names an extension that is refused here, and not the one that is offered."""
+        """Server metadata: KServe names its own version, an extension that is refused here, and not the one offered."""
         found: dict[str, object] = super().metadata()
-        return {**found, "name": "sightline-transformer", "extensions": ["binary_tensor_data"]}
-
-
-class _Uvicorn(uvicorn.Server):
-    """Uvicorn without its signal handlers, which would end REST and leave gRPC to be killed."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals belong to `serve`, which drains both servers."""
-        yield
+        ours = {"name": "sightline-transformer", "version": project_version(), "extensions": ["binary_tensor_data"]}
+        return {**found, **ours}
 
 
 async def serve(service: Service, models: Sequence[RankerModel], listening: Listening) -> None:
@@ -69,9 +70,18 @@ async def serve(service: Service, models: Sequence[RankerModel], listening: List
     dataplane, extension = RankDataPlane(repository), ModelRepositoryExtension(repository)
     with bound(listening.host, listening.http_port, "--http_port") as listener:
         listener.set_inheritable(True)
-        servicer = RankServicer(service, dataplane, extension, listening.arm_header)
-        over_grpc = grpc_server(servicer, listening.host, listening.grpc_port, listening.max_message_bytes)
-        over_rest = _Uvicorn(_uvicorn_config(service, dataplane, extension, listening))
+        servicer = RankServicer(service, dataplane, extension, listening.naming)
+        over_grpc = grpc_server(
+            *(servicer, listening.host, listening.grpc_port),
+            max_message_bytes=listening.max_grpc_message_bytes,
+            max_calls=listening.max_grpc_calls,
+        )
+        rest_app = _rest(service, dataplane, extension, listening)
+        over_rest = Server(
+            server_config(
+                rest_app, error_json, grace_seconds=listening.grace_seconds, connections=listening.max_connections
+            )
+        )
         await over_grpc.start()
         rest = asyncio.create_task(over_rest.serve(sockets=[listener]))
         await _until_asked_to_stop(rest)
@@ -81,22 +91,18 @@ async def serve(service: Service, models: Sequence[RankerModel], listening: List
         await asyncio.gather(rest, over_grpc.stop(listening.grace_seconds))
 
 
-def _uvicorn_config(
+def _rest(
     service: Service, dataplane: DataPlane, extension: ModelRepositoryExtension, listening: Listening
-) -> uvicorn.Config:
+) -> RestFront:
     RESTServer("", dataplane, extension, listening.http_port).create_application()
     kserve.model_server.app.add_exception_handler(HTTPException, _not_found)
-    return uvicorn.Config(
-        RestFront(service, kserve.model_server.app, listening.max_message_bytes, listening.arm_header),
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=max(1, round(listening.grace_seconds)),
-    )
+    held = HeldBytes(listening.max_held_bytes, listening.retry_after_seconds)
+    return RestFront(service, kserve.model_server.app, listening.max_body_bytes, held, listening.naming)
+
+
+def error_json(status: int, message: str) -> bytes:
+    """The body of an error that is met before a request is complete; `serving.http_server.Refusal`."""
+    return orjson.dumps({"error": message})
 
 
 async def _not_found(request: Request, error: Exception) -> JSONResponse:

@@ -2,7 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from serving.transformer.arm_metrics import SECONDS, ArmMetrics
+from models.experiments.latency import SECONDS
+from serving.transformer.arm_metrics import ArmMetrics
 
 
 class Metrics:

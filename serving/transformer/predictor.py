@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from serving.tls import advice
 from serving.transformer import wire
 from serving.transformer.errors import PredictorAnswerError, PredictorDeadlineError, PredictorUnavailableError
 
@@ -39,8 +40,13 @@ def channel_target(host: str) -> str:
     return f"dns:///{host}" if ":" in bare else f"dns:///{host}:{DEFAULT_PORT}"
 
 
-def open_channel(host: str, max_message_bytes: int) -> grpc.aio.Channel:
-    """A channel to Triton; it connects by itself, and again within a second when Triton comes back."""
+def open_channel(
+    host: str, max_message_bytes: int, *, authorities: bytes | None = None, name: str | None = None
+) -> grpc.aio.Channel:
+    """A channel to Triton; it connects by itself, and again within a second when Triton comes back.
+
+    With `authorities` (PEM) it speaks TLS, to a server whose certificate they signed for `name`, or for the host.
+    """
     service: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(service)),
@@ -54,7 +60,11 @@ def open_channel(host: str, max_message_bytes: int) -> grpc.aio.Channel:
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
-    return grpc.aio.insecure_channel(channel_target(host), options=options)
+    if authorities is None:
+        return grpc.aio.insecure_channel(channel_target(host), options=options)
+    if name is not None:
+        options.append(("grpc.ssl_target_name_override", name))
+    return grpc.aio.secure_channel(channel_target(host), grpc.ssl_channel_credentials(authorities), options=options)
 
 
 class Predictor:
@@ -119,8 +129,12 @@ class Predictor:
 
     def _translated(self, cause: grpc.aio.AioRpcError) -> Exception:
         detail = cause.details() or cause.code().name
+        if todo := advice(detail, "predictor_ca_file (and predictor_tls_name)"):
+            message = f"the predictor (Triton) is not believed: {detail}; {todo}"
+            return PredictorUnavailableError(message, self._retry_after)
         if cause.code() in _GONE:
-            message = f"the predictor (Triton) is unavailable: {detail}; try again in {self._retry_after:g} s"
+            told = f"{detail} (if it speaks TLS, set predictor_ca_file)" if "Socket closed" in detail else detail
+            message = f"the predictor (Triton) is unavailable: {told}; try again in {self._retry_after:g} s"
             return PredictorUnavailableError(message, self._retry_after)
         if cause.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             message = f"the predictor (Triton) did not answer in time: {detail}; try again, or allow more time"

@@ -32,8 +32,9 @@ class Prepared:
 class Ranking:
     """A request's answer: scores float32 [n] in request order, order int64 [n] best first, and what was known.
 
-    `contract_digest` and `bundle_id` are of the model that gave the scores. `arm` and `experiment` are the user's, for
-    users of an experiment and calls that name an arm; `fallback` says why the arm did not answer and stable did.
+    `contract_digest` and `bundle_id` are of the model that gave the scores, empty where the arm is not told. `arm` and
+    `experiment` are the user's, for users of an experiment and calls that name an arm; `fallback` says why the arm did
+    not answer and stable did.
     """
 
     request: RankRequest
@@ -52,6 +53,10 @@ class Ranking:
             *(self.request, self.features, self.scores, self.order, self.contract_digest, self.bundle_id),
             *(arm, experiment, fallback),
         )
+
+    def hidden(self) -> "Ranking":
+        """A copy without what tells the user's arm: the model that answered is an arm's, too."""
+        return Ranking(self.request, self.features, self.scores, self.order, "", "")
 
     @property
     def degraded(self) -> tuple[str, ...]:
@@ -86,21 +91,25 @@ class Ranker:
 
     async def rank(self, request: RankRequest, timeout: float | None) -> Ranking:
         """All steps for one request. Raises `ServiceError`."""
-        prepared = self.prepare(request)
-        answers = await self.predict([prepared], timeout)
+        deadline = self.deadline(timeout)
+        prepared = await self.prepare(request, deadline)
+        answers = await self.predict([prepared], deadline)
         return self.finish([prepared], answers)[0]
 
-    def prepare(self, request: RankRequest) -> Prepared:
-        """Encode a request. Raises `NotReadyError`, `InvalidRequestError`."""
-        self.handshake.require()
-        return Prepared(request, self._features.build(request))
-
-    async def predict(self, prepared: Sequence[Prepared], timeout: float | None = None) -> list[Answer]:
-        """Ask Triton for the scores of all, side by side: its dynamic batcher joins them. Raises `ServiceError`.
-
-        `timeout` is what the caller has left in seconds, if it said so; the setting still bounds it.
+    def deadline(self, timeout: float | None) -> float:
+        """The moment of the clock until which a call has time: `timeout` is what the caller has left in seconds, if it
+        said so; the setting still bounds it.
         """
-        deadline = self._clock() + min(self._timeout, self._timeout if timeout is None else timeout)
+        return self._clock() + min(self._timeout, self._timeout if timeout is None else timeout)
+
+    async def prepare(self, request: RankRequest, deadline: float) -> Prepared:
+        """Encode a request. Raises `NotReadyError`, `InvalidRequestError`, `OverloadedError`."""
+        self.handshake.require()
+        tokens = await self._features.inline_tokens(request, max(0.0, deadline - self._clock()))
+        return Prepared(request, self._features.build(request, tokens))
+
+    async def predict(self, prepared: Sequence[Prepared], deadline: float) -> list[Answer]:
+        """Ask Triton for the scores of all, side by side: its dynamic batcher joins them. Raises `ServiceError`."""
         if len(prepared) == 1:
             return [await self._answer(prepared[0], deadline)]
         return list(await asyncio.gather(*(self._answer(one, deadline) for one in prepared)))

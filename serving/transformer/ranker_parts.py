@@ -12,6 +12,7 @@ from serving.transformer.features import FeatureBuilder
 from serving.transformer.handshake import Handshake, Verdict
 from serving.transformer.metrics import Metrics
 from serving.transformer.missing import MissingCaptions
+from serving.transformer.own_rows import OwnRows
 from serving.transformer.predictor import Predictor, open_channel
 from serving.transformer.ranker import Ranker
 from serving.transformer.settings import Settings
@@ -22,7 +23,13 @@ LARGEST_MESSAGE = 64 << 20
 
 def channel_to(host: str, settings: Settings) -> grpc.aio.Channel:
     """A channel to a Triton."""
-    return open_channel(host, max(settings.max_body_bytes, LARGEST_MESSAGE))
+    file = settings.predictor_ca_file
+    return open_channel(
+        host,
+        max(settings.max_body_bytes, LARGEST_MESSAGE),
+        authorities=None if file is None else file.read_bytes(),
+        name=settings.predictor_tls_name,
+    )
 
 
 def predictor_over(channel: grpc.aio.Channel, settings: Settings, metrics: Metrics) -> Predictor:
@@ -37,7 +44,12 @@ def predictor_over(channel: grpc.aio.Channel, settings: Settings, metrics: Metri
     )
 
 
-def features_of(settings: Settings, bundle: Bundle, store: StoreConnection, missing: MissingCaptions) -> FeatureBuilder:
+def rows_of(settings: Settings, bundle: Bundle, store: StoreConnection) -> OwnRows:
+    """The store's rows as far as they are the bundle's. Not for several threads, as the connection is not."""
+    return OwnRows(store, f"{bundle.manifest.name} ({bundle.id[:19]})", bundle.manifest, settings.any_data)
+
+
+def features_of(settings: Settings, bundle: Bundle, rows: OwnRows, missing: MissingCaptions) -> FeatureBuilder:
     """What encodes requests by the bundle's contract, with a cache of its own. Raises `ContractError`."""
     tokenizer = None
     if bundle.contract.caption is not None and bundle.tokenizer is not None:
@@ -45,7 +57,7 @@ def features_of(settings: Settings, bundle: Bundle, store: StoreConnection, miss
     return FeatureBuilder(
         bundle.contract,
         tokenizer,
-        store,
+        rows,
         cache_rows=settings.cache_items,
         on_captioned=missing.captioned,
         on_missing=missing.missed,

@@ -1,6 +1,6 @@
 """What a client asks: a user, a context, candidates. Parsing reports all faults of a request at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final
@@ -15,12 +15,13 @@ FAULT_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds of one request, all inclusive."""
+    """Upper bounds of one request, all inclusive; `inline_bytes` is of all captions that a call brings together."""
 
     candidates: int = 1000
     instances: int = 16
     id_bytes: int = 256
     caption_bytes: int = 4096
+    inline_bytes: int = 256 << 10
     text_bytes: int = 1024
 
 
@@ -88,6 +89,7 @@ class RequestParser:
         faults = FaultList()
         instances = self._instances(document, faults)
         requests = [self._instance(f"instances[{i}]", one, faults) for i, one in enumerate(instances)]
+        self._check_inline("instances", [text for one in requests for text in one.captions.values()], faults)
         faults.finish()
         return requests
 
@@ -109,6 +111,7 @@ class RequestParser:
         inline = {position: text for position, text in enumerate(captions or ()) if text}
         for position, text in inline.items():
             self._check_caption(f"caption[{position}]", text, faults)
+        self._check_inline("caption", inline.values(), faults)
         checked_user = self._features("user", user, "user", faults)
         checked_context = self._features("context", context, "context", faults)
         return RankRequest(user_id, tuple(item_ids), checked_user, checked_context, inline)
@@ -235,6 +238,14 @@ class RequestParser:
         else:
             return True
         return False
+
+    def _check_inline(self, where: str, texts: Collection[str], faults: FaultList) -> None:
+        """Bound what is to be tokenized for one call."""
+        size = sum(utf8_size(text) or 0 for text in texts)
+        if size > self._limits.inline_bytes:
+            expected = f"at most {self._limits.inline_bytes} bytes in one call (--max_inline_bytes)"
+            fix = "store captions with their items, or rank fewer candidates per call"
+            faults.note(where, f"with {size} bytes of inline captions", expected, fix)
 
     def _check_count(self, where: str, count: int, faults: FaultList) -> bool:
         if count == 0:

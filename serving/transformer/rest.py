@@ -1,5 +1,6 @@
 """The hot REST routes as a small ASGI application in front of KServe's own, which answers everything else."""
 
+import asyncio
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -7,7 +8,15 @@ from typing import Any, Final
 
 import orjson
 
-from serving.transformer.errors import BodyTooLargeError, NotSupportedError, ServiceError, UnsupportedMediaError
+from serving.transformer.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    NotSupportedError,
+    ServiceError,
+    UnsupportedMediaError,
+)
+from serving.transformer.held_bytes import HeldBytes, Share
+from serving.transformer.naming import NOBODY, ArmNaming
 from serving.transformer.service import Service
 from serving.transformer.v2_json import LENGTH_HEADER
 
@@ -21,6 +30,7 @@ Reply = tuple[bytes, Headers]
 _VERB: Final = re.compile(r"/v1/models/([^/]+):(predict|explain)")
 _READY_V1: Final = re.compile(r"/v1/models/([^/:]+)")
 _MODEL: Final = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/infer|/ready)?")
+BODY_SECONDS: Final = 10.0
 _JSON: Final = {"content-type": "application/json"}
 
 
@@ -31,12 +41,14 @@ class Disconnected(Exception):  # noqa: N818 - not an error of anybody: the clie
 class RestFront:
     """Routes predict, infer and readiness to the service, and all else to `rest` (KServe's application).
 
-    `arm_header` is the header in which a call may name the arm that answers; empty: none.
+    `naming` says which calls may name the arm that answers.
     """
 
-    def __init__(self, service: Service, rest: App, max_body_bytes: int, arm_header: str = "") -> None:
-        self._service, self._rest, self._max_body_bytes = service, rest, max_body_bytes
-        self._arm_header = arm_header
+    def __init__(
+        self, service: Service, rest: App, max_body_bytes: int, held: HeldBytes, naming: ArmNaming = NOBODY
+    ) -> None:
+        self._service, self._rest, self._max_body_bytes, self._held = service, rest, max_body_bytes, held
+        self._naming = naming
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
@@ -59,25 +71,28 @@ class RestFront:
         """The answer; None where KServe's application answers."""
         path: str = scope["path"]
         if scope["method"] == "POST":
-            return await self._post(path, scope, receive)
+            with self._held.share() as share:
+                return await self._post(path, scope, receive, share)
         if scope["method"] == "GET":
             return self._get(path)
         return None
 
-    async def _post(self, path: str, scope: Scope, receive: Receive) -> Reply | None:
+    async def _post(self, path: str, scope: Scope, receive: Receive, share: Share) -> Reply | None:
         if found := _VERB.fullmatch(path):
             name, verb = found.groups()
             if verb == "explain":
                 raise NotSupportedError("explanations are not offered here; use :predict")
             headers = _headers(scope)
-            body = await self._body(headers, receive)
-            return await self._service.v1(name, body, self._arm(headers)), _JSON
+            arm = self._naming.arm(headers.get)
+            body = await self._body(headers, receive, share)
+            return await self._service.v1(name, body, arm), _JSON
         if (found := _MODEL.fullmatch(path)) and found[3] == "/infer":
             self._service.check_name(found[1], found[2] or "")
             headers = _headers(scope)
-            body = await self._body(headers, receive)
+            arm = self._naming.arm(headers.get)
+            body = await self._body(headers, receive, share)
             json_length = headers.get(LENGTH_HEADER)
-            answer, length = await self._service.v2_rest(found[1], body, json_length, self._arm(headers))
+            answer, length = await self._service.v2_rest(found[1], body, json_length, arm)
             return answer, _JSON if length is None else _binary(length)
         if path.startswith("/v2/repository/"):
             raise NotSupportedError("models are fixed at start (--model_name, --also); restart to change them")
@@ -97,17 +112,23 @@ class RestFront:
                 return orjson.dumps({"name": found[1], "ready": True}), _JSON
         return None
 
-    def _arm(self, headers: Headers) -> str | None:
-        return headers.get(self._arm_header) or None
-
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        """The whole body. Raises for one that is compressed or over the limit, before it is read to its end."""
+    async def _body(self, headers: Headers, receive: Receive, share: Share) -> bytes:
+        """The whole body, held in `share`. Raises for one that is compressed or over a limit, before it is read to its
+        end.
+        """
         coding = headers.get("content-encoding", "identity")
         if coding != "identity":
             raise UnsupportedMediaError(f"header Content-Encoding is {coding!r}; expected none; send the body as it is")
         declared = headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_body_bytes:
             raise self._too_large(f"{declared} bytes")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._received(receive, share)
+        except TimeoutError as error:
+            raise BodyTimeoutError(f"the body did not come within {BODY_SECONDS:g} s; send it at once") from error
+
+    async def _received(self, receive: Receive, share: Share) -> bytes:
         chunks, size, more = [], 0, True
         while more:
             message = await receive()
@@ -117,6 +138,7 @@ class RestFront:
             size += len(chunk)
             if size > self._max_body_bytes:
                 raise self._too_large(f"over {self._max_body_bytes} bytes")
+            share.grow(size)
             chunks.append(chunk)
             more = message.get("more_body", False)
         return b"".join(chunks) if len(chunks) > 1 else chunks[0]

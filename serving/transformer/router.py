@@ -36,6 +36,7 @@ class Router:
         *,
         exposures: ExposureWriter | None,
         arm_header: str,
+        tell_arm: bool,
         clock: Callable[[], float],
         timeout: float,
         candidate_timeout: float,
@@ -46,7 +47,7 @@ class Router:
         self.model, self._stable, self._stable_ready = model, stable, stable_ready
         self._experiment, self._shadow, self._exposures = experiment, shadow, exposures
         self._metrics, self._degraded = metrics.arms, metrics.degraded
-        self._arm_header, self._clock = arm_header, clock
+        self._arm_header, self._tell_arm, self._clock = arm_header, tell_arm, clock
         self._timeout, self._part = timeout, candidate_timeout / timeout
 
     def require(self) -> None:
@@ -68,7 +69,8 @@ class Router:
         deadline = self._clock() + (self._timeout if timeout is None else min(timeout, self._timeout))
         places = [running.assignment.place(request.user_id) for request in requests]
         answers = await self._answers(running, requests, places, deadline)
-        return [self._given(running, place, *answer) for place, answer in zip(places, answers, strict=True)]
+        given = [self._given(running, place, *answer) for place, answer in zip(places, answers, strict=True)]
+        return given if self._tell_arm else [ranking.hidden() for ranking in given]
 
     async def _named(
         self, running: Running | None, requests: Sequence[RankRequest], timeout: float | None, arm: str

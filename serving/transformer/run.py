@@ -12,7 +12,11 @@ import uvloop
 
 from models.bundle import BundleError
 from models.contract import ContractError
+from models.items import ItemStoreOriginError
+from models.printable import log_to_stderr
+from models.store.errors import ModelStoreError
 from serving.transformer.build import Built, build
+from serving.transformer.naming import ArmNaming, read_naming
 from serving.transformer.settings import Settings, SettingsError, read_settings
 from serving.transformer.watching import watched
 
@@ -21,24 +25,33 @@ log = logging.getLogger("sightline.transformer")
 
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal; return the exit code: 0 after a signal, 1 if it cannot start, 2 for wrong settings."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # it writes two lines per probe
     logging.getLogger("httpx").setLevel(logging.WARNING)  # and that one per batch of exposures
     try:
         settings = read_settings(argv, os.environ)
+        naming = read_naming(settings.arm_header, os.environ)
     except SettingsError as error:
         sys.stderr.write(f"the transformer's settings cannot be used:\n{error}\n")
         return 2
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
-    except (BundleError, ContractError, OSError, RuntimeError, ValueError) as error:
+            runner.run(_serve(settings, naming))
+    except (
+        BundleError,
+        ContractError,
+        ItemStoreOriginError,
+        ModelStoreError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         log.error("the transformer cannot start: %s", error)
         return 1
     return 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, naming: ArmNaming) -> None:
     built = build(settings)
     with _own_arguments():  # after what may refuse to start: kserve takes seconds to import
         from serving.transformer.kserve_model import RankerModel
@@ -52,9 +65,14 @@ async def _serve(settings: Settings) -> None:
         host=settings.host,
         http_port=settings.http_port,
         grpc_port=settings.grpc_port,
-        max_message_bytes=settings.max_body_bytes,
+        max_body_bytes=settings.max_body_bytes,
+        max_grpc_message_bytes=settings.max_grpc_message_bytes,
+        max_held_bytes=settings.max_held_bytes,
+        max_grpc_calls=settings.max_grpc_calls,
+        retry_after_seconds=settings.retry_after_seconds,
+        max_connections=settings.max_connections,
         grace_seconds=settings.grace_seconds,
-        arm_header=settings.arm_header,
+        naming=naming,
     )
     async with _background(built):
         gc.collect()

@@ -45,8 +45,9 @@ class Shadow:
         try:
             async with asyncio.timeout(candidate.seconds):
                 ranker = candidate.ranker()
-                prepared = ranker.prepare(ranking.request)
-                answer = await ranker.score(prepared, self._clock() + candidate.seconds)
+                deadline = self._clock() + candidate.seconds
+                prepared = await ranker.prepare(ranking.request, deadline)
+                answer = await ranker.score(prepared, deadline)
             labels = (self._model, experiment, candidate.arm.name)
             self._metrics.shadow_difference.labels(*labels).observe(difference(ranking.scores, answer.scores))
             self._metrics.shadow_overlap.labels(*labels).observe(overlap(ranking.order, best_first(answer.scores)))

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from models.items import ItemRow, ItemStoreError, UserRow
+from models.items import ItemRow, ItemStoreError, Origin, UserRow
 
 T = TypeVar("T")
 
@@ -22,6 +22,10 @@ class Store(Protocol):
 
     def generation(self) -> int:
         """A number that changes with every write."""
+        ...
+
+    def origin(self) -> Origin | None:
+        """Whose rows these are; None where that was never said."""
         ...
 
     def close(self) -> None:
@@ -83,6 +87,10 @@ class StoreConnection:
     def get_user(self, user_id: str) -> UserRow | None:
         """The user's row. Raises `ItemStoreError`."""
         return self._ask(lambda store: store.get_user(user_id))
+
+    def origin(self) -> Origin | None:
+        """Whose rows these are; None where that was never said. Raises `ItemStoreError`."""
+        return self._ask(lambda store: store.origin())
 
     def close(self) -> None:
         """Close the store if it is open."""

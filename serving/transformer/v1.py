@@ -16,12 +16,13 @@ def write_v1(model: str, rankings: Sequence[Ranking]) -> bytes:
 
 def prediction(model: str, ranking: Ranking) -> dict[str, Any]:
     """One instance's answer as JSON values."""
+    digest = {"contract_digest": ranking.contract_digest} if ranking.contract_digest else {}
     arm = {"arm": ranking.arm, "experiment": ranking.experiment}
     return {
         "user_id": ranking.request.user_id,
         "user_known": ranking.features.user_known,
         "model": model,
-        "contract_digest": ranking.contract_digest,
+        **digest,
         **{key: value for key, value in arm.items() if value is not None},
         "degraded": list(ranking.degraded),
         "ranking": _ranked(ranking),

@@ -93,11 +93,8 @@ def answer(call: InferCall, ranking: Ranking) -> InferAnswer:
         "caption_known": found.caption_stored | found.caption_inline,
         "item_known": found.item_known,
     }
-    parameters: dict[str, Parameter] = {
-        "contract_digest": ranking.contract_digest,
-        "user_known": found.user_known,
-        "degraded": ",".join(ranking.degraded),
-    }
+    parameters: dict[str, Parameter] = {"contract_digest": ranking.contract_digest} if ranking.contract_digest else {}
+    parameters |= {"user_known": found.user_known, "degraded": ",".join(ranking.degraded)}
     if ranking.arm is not None:
         parameters["arm"] = ranking.arm
     if ranking.experiment is not None:

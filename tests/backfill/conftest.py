@@ -19,6 +19,7 @@ from unittest.mock import patch
 
 import pandas as pd
 import pytest
+import s3fs
 from PIL import Image
 
 from models.captioner.presets import TINY
@@ -166,3 +167,10 @@ def repaint() -> Callable[[Path, int], None]:
 @pytest.fixture(scope="session")
 def tokenizer_sha256() -> str:
     return hashlib.sha256((TINY / "tokenizer.json").read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def bucket(s3_files: s3fs.S3FileSystem) -> str:
+    """An S3 bucket on loopback."""
+    s3_files.makedirs("shop", exist_ok=True)
+    return "s3://shop"

@@ -1,36 +1,13 @@
 """A shard's files on S3, as on a path."""
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from serving.backfill.errors import BackfillError, PlaceError
 from serving.backfill.ledger import Ledger, Record
 
 FIRST, SECOND = Record("a", "a red car", "tiny@1", "p", "0" * 64), Record("b", None, "tiny@1", "p", "1" * 64)
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    server = make_server("localhost", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    url = f"http://localhost:{server.server_port}"
-    for name, value in (("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s"), ("DEFAULT_REGION", "us-east-1")):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    client = boto3.client("s3", endpoint_url=url)
-    client.create_bucket(Bucket="shop")
-    client.close()
-    yield "s3://shop"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.mark.parametrize("place", ["path", "s3"])

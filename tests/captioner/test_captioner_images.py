@@ -36,7 +36,7 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert shades[-1] == 255
     assert abs(int(shades[128]) - 128) <= 1
     wide = Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.int32))
-    assert np.asarray(to_rgb(wide, 100))[0, :, 0].tolist() == [0, 127, 255]
+    assert np.asarray(to_rgb(wide, 100))[0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_a_picture_is_turned_upright_by_its_exif() -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from models.captioner.errors import REBUILD, CaptionerLoadError, UnknownPresetError
 from models.captioner.llava import LlavaCaptioner
 from models.captioner.presets import PRESETS, TINY, Preset, preset
+from models.captioner.source import fetch
 from training.captioner.evaluate import measure
 from training.captioner.exams import held_out, posters
 
@@ -140,6 +141,34 @@ def test_an_empty_object_store_folder_is_refused(tmp_path: Path) -> None:
     remote = preset("tiny").model_copy(update={"source": "memory://bucket/empty"})
     with pytest.raises(CaptionerLoadError, match=r"holds no \*\.safetensors"):
         LlavaCaptioner.load(remote, cache=tmp_path)
+
+
+@pytest.mark.parametrize("key", ["../../planted.json", "a//planted.json", "./planted.json"])
+def test_an_object_store_s_key_that_leaves_the_folder_is_refused(tmp_path: Path, key: str) -> None:
+    """S3 keys are any text; a listing is not a folder."""
+
+    class Keys(fsspec.AbstractFileSystem):  # type: ignore[misc]
+        protocol = "keys"
+
+        def find(self, path: str, **_: object) -> dict[str, dict[str, object]]:
+            return {f"{path}/{name}": {"size": 1} for name in ("model.safetensors", key)}
+
+        def get_file(self, rpath: str, lpath: str, **_: object) -> None:
+            Path(lpath).write_text("{}")
+
+    fsspec.register_implementation("keys", Keys, clobber=True)
+    with pytest.raises(CaptionerLoadError, match=r"holds '.*planted\.json' is not the name of a file inside a folder"):
+        fetch("keys://bucket/tiny", None, tmp_path / "deep" / "cache")
+    assert not list(tmp_path.rglob("planted.json"))
+    assert not list((tmp_path / "deep" / "cache").iterdir())
+
+
+def test_an_object_store_s_code_and_pickles_are_not_copied(tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    for name in ("model.safetensors", "config.json", "pytorch_model.bin", "modeling.py"):
+        store.pipe(f"/bucket/mixed/{name}", b"{}")
+    copied = fetch("memory://bucket/mixed", None, tmp_path / "cache")
+    assert sorted(each.name for each in copied.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_presets_are_data() -> None:

@@ -95,10 +95,12 @@ def may_receive(scenario: Scenario, source: Pod, to: Pod, port: int) -> bool:
     return any(_rule(rule, "from", source, port) for rule in rules)
 
 
-def may_leave(scenario: Scenario, source: Pod, port: int) -> bool:
-    """To an address outside of the cluster."""
+def may_leave(scenario: Scenario, source: Pod, host: str, port: int) -> bool:
+    """To an address outside of the cluster, or to a Service of another namespace (`service.namespace`)."""
     rules = [rule for spec in governed(scenario, source, "Egress") for rule in spec.get("egress", [])]
-    return any("ipBlock" in peer and _port(rule, port) for rule in rules for peer in rule.get("to", []))
+    namespace = {"matchLabels": {"kubernetes.io/metadata.name": (*host.split("."), "")[1]}}
+    there = [peer for rule in rules if _port(rule, port) for peer in rule.get("to", [])]
+    return any("ipBlock" in peer or peer.get("namespaceSelector") == namespace for peer in there)
 
 
 def _rule(rule: Object, side: str, pod: Pod, port: int) -> bool:

@@ -6,7 +6,8 @@ What a cluster gives and this machine lacks is substituted, and nothing else:
     a Service's name with its port                      127.0.0.1 and the port that the pod's process listens on
     the container's own ports, in arguments and files   free ports
     0.0.0.0 as the address to listen on                 127.0.0.1
-    a volume's mount path                               a folder: ConfigMaps with their files, everything else empty
+    a volume's mount path                               a folder: ConfigMaps with their files, certificates for the
+                                                        names rendered, everything else empty
     /opt/sightline/demo, which the images carry         a folder with the same material
     Secrets and fields named by env                     their values in the rendering
     the account's token, by which a pod asks the API    `more` variables, which name a kubeconfig
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from authority import Authority
 
 from charts.tooling.pods import Pod, pods_of
 from charts.tooling.render import Object
@@ -54,6 +56,8 @@ class Machine:
     folder: Path
     kserve: Mapping[str, Mapping[int, tuple[str, int]]] = field(default_factory=dict)
     """Services that KServe makes: name to port to (component, container port)."""
+    authority: Authority | None = None
+    """Signs what the rendering asks of cert-manager."""
     _ports: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def pod(self, component: str, owner: str = "") -> Pod:
@@ -77,6 +81,10 @@ class Machine:
         for name, ports in self.kserve.items():
             found |= {(name, port): self.port(*behind) for port, behind in ports.items()}
         return found
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether the rendering has the object."""
+        return any(o["kind"] == kind and o["metadata"]["name"] == name for o in self.objects)
 
     def object(self, kind: str, name: str) -> Object:
         """An object of the rendering by its name."""
@@ -109,7 +117,8 @@ class Container:
     @property
     def env(self) -> dict[str, str]:
         """The rendered variables, and what every image has."""
-        rendered = {entry["name"]: self._value(entry) for entry in self.spec.get("env", [])}
+        values = {entry["name"]: self._value(entry) for entry in self.spec.get("env", [])}
+        rendered = {name: value for name, value in values.items() if value is not None}
         path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
         indexed = {} if self.index is None else {"JOB_COMPLETION_INDEX": str(self.index)}
         return {"PATH": path, "LANG": "C.UTF-8", **self._tmp(), **indexed, **rendered, **self.more}
@@ -119,13 +128,17 @@ class Container:
         mounted = any(mount["mountPath"] == "/tmp" for mount in self.spec.get("volumeMounts", []))
         return {"TMPDIR": str(self.mounted("/tmp"))} if mounted else {}
 
-    def _value(self, entry: Mapping[str, Any]) -> str:
+    def _value(self, entry: Mapping[str, Any]) -> str | None:
+        """None where the kubelet sets no variable: an optional key of a Secret that is not there."""
         if "value" in entry:
             return self.here(entry["value"])
         source = entry["valueFrom"]
         if "secretKeyRef" in source:
-            secret = self.machine.object("Secret", source["secretKeyRef"]["name"])
-            return base64.b64decode(secret["data"][source["secretKeyRef"]["key"]]).decode()
+            asked = source["secretKeyRef"]
+            if asked.get("optional") and not self.machine.has("Secret", asked["name"]):
+                return None
+            secret = self.machine.object("Secret", asked["name"])
+            return base64.b64decode(secret["data"][asked["key"]]).decode()
         assert "fieldRef" in source, source
         return f"value-of-{source['fieldRef']['fieldPath']}"
 
@@ -135,12 +148,30 @@ class Container:
         folder = self.folder / f"{list(mounts).index(path)}"
         if not folder.exists():
             folder.mkdir(parents=True)
+            self._certify(folder, self.pod.volumes[mounts[path]])
             config = self.pod.volumes[mounts[path]].get("configMap")
             for name, text in (
                 self.machine.object("ConfigMap", config["name"]).get("data", {}) if config else {}
             ).items():
                 (folder / name).write_text(self.here(text))
         return folder
+
+    def _certify(self, folder: Path, volume: Mapping[str, Any]) -> None:
+        """What cert-manager would have written into the Secrets of a volume."""
+        authority = self.machine.authority
+        if authority is None:
+            return
+        if "secret" in volume:
+            (asked,) = (
+                each["spec"]
+                for each in self.machine.objects
+                if each["kind"] == "Certificate" and each["spec"]["secretName"] == volume["secret"]["secretName"]
+            )
+            authority.write(folder, *asked["dnsNames"], *asked["ipAddresses"])
+        for source in volume.get("projected", {}).get("sources", []):
+            for item in source["secret"]["items"]:
+                assert item["key"] == "ca.crt", item
+                (folder / item["path"]).write_bytes(authority.pem)
 
     def here(self, text: str) -> str:
         """Rendered text as it must read on this machine."""
@@ -150,7 +181,7 @@ class Container:
                 text = re.sub(rf"http://{re.escape(name)}(?![\w.:-])", f"http://127.0.0.1:{number}", text)
         for port in _named_ports(self.pod).values():
             number = self.machine.port(self.pod.component, port)
-            text = re.sub(rf"(?m)(?<=[\w]=){port}$|(?<=^port ){port}$", str(number), text)
+            text = re.sub(rf"(?m)(?<=[\w]=){port}$|(?<=^port ){port}$|(?<=^tls-port ){port}$", str(number), text)
         text = re.sub(r"(?<=--host=)0\.0\.0\.0$", "127.0.0.1", text)
         text = re.sub(r"(?m)^bind \*.*$", "bind 127.0.0.1", text)
         places = {mount["mountPath"] for mount in self.spec.get("volumeMounts", [])} - {"/dev/shm"} | {DEMO}
@@ -172,7 +203,7 @@ class Container:
         probe = self.spec[kind]
         if "httpGet" in probe:
             return self._asked(probe["httpGet"], probe.get("timeoutSeconds", 1))
-        words = [self._redis_port(word) for word in probe["exec"]["command"]]
+        words = [self.here(self._redis_port(word)) for word in probe["exec"]["command"]]
         done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=60)
         return None if done.returncode == 0 else f"{words}: {done.returncode} {done.stderr}{done.stdout}"
 
@@ -184,9 +215,10 @@ class Container:
 
     def _asked(self, get: Mapping[str, Any], timeout: float) -> str | None:
         number = get["port"] if isinstance(get["port"], int) else _named_ports(self.pod)[get["port"]]
-        url = f"http://127.0.0.1:{self.machine.port(self.pod.component, number)}{get['path']}"
-        try:
-            status = httpx.get(url, timeout=timeout, trust_env=False).status_code
+        where = f"127.0.0.1:{self.machine.port(self.pod.component, number)}"
+        url = f"{get.get('scheme', 'HTTP').lower()}://{where}{get['path']}"
+        try:  # the kubelet believes any certificate
+            status = httpx.get(url, timeout=timeout, trust_env=False, verify=False).status_code
         except httpx.TransportError as error:
             return f"{url}: {error!r}"
         return None if 200 <= status < 400 else f"{url}: {status}"

@@ -17,6 +17,7 @@ STORE = "model.source=store,model.uri=s3://bucket/models/ranker/7"
 GPU = r"resources.limits.nvidia\.com/gpu=1"
 KEDA = "autoscaling.enabled=true,transformer.autoscaling.by=keda"
 EXPERIMENTS = "experiments.enabled=true"
+TLS = "tls.enabled=true,tls.issuer.name=ca"
 EXTERNAL_ITEMS = "items.redis.bundled.enabled=false,items.redis.external.url"
 
 # What is set: the paths that the message must name, each at the start of a line.
@@ -29,6 +30,12 @@ REFUSED: dict[str, set[str]] = {
     "images.triton.tag=": {"images.triton.tag"},
     "model.uri=s3://bucket/ranker/7,model.credentialsSecret=store": {"model.uri", "model.credentialsSecret"},
     "model.source=store": {"model.uri"},
+    f"{STORE},model.trust.required=true": {"model.trust.required"},
+    f"{STORE},model.trust.publicKeys={{mine}}": {"model.trust.publicKeys"},
+    "model.trust.requireDigest=true": {"model.trust.requireDigest"},
+    f"{KSERVE_STORAGE},{STORE}@sha256:{'a' * 64},model.trust.requireDigest=true": {"model.trust.requireDigest"},
+    f"{STORE}@sha256:1": {"model.uri"},
+    f"{STORE},model.trust.requireDigest=true": {"model.uri"},
     "model.source=store,model.uri=oci://registry.example.com/ranker:7": {"model.uri"},
     "model.source=store,model.uri=pvc://claim": {"model.uri"},
     "model.source=store,model.uri=bucket/ranker/7": {"model.uri"},
@@ -96,11 +103,14 @@ REFUSED: dict[str, set[str]] = {
         "items.redis.external.caSecret",
         "items.redis.external.usernameKey",
     },
+    "items.redis.bundled.readerKey=password": {"items.redis.bundled"},
+    f"{EXPERIMENTS},experiments.exposures.url=redis://sightline-items:6379/0?stream=a*": {"experiments.exposures.url"},
     "ranker.inferenceService.predictorName=captions": {"ranker.inferenceService.predictorName"},
     f"{KSERVE},ranker.inferenceService.predictorName=captions": {"ranker.inferenceService.predictorName"},
     f"{EXPERIMENTS},ranker.mode=external,ranker.externalHost=triton:8001": {"experiments.enabled"},
     f"{EXPERIMENTS},{COLLOCATED}": {"ranker.inferenceService.transformer", "ranker.inferenceService.storage"},
     f"{EXPERIMENTS},experiments.collector.enabled=false": {"experiments.exposures.url"},
+    f"{EXPERIMENTS},experiments.collector.token.existingSecret=one": {"experiments.collector.token.existingSecret"},
     f"{EXPERIMENTS},experiments.exposures.url=http://me:secret@events/v1/exposures": {"experiments.exposures.url"},
     f"{EXPERIMENTS},experiments.exposures.url=redis://valkey:6379/0": {"experiments.exposures.url"},
     f"{EXPERIMENTS},experiments.exposures.url=file:///exposures": {"experiments.exposures.url"},
@@ -109,7 +119,8 @@ REFUSED: dict[str, set[str]] = {
     "items.redis.external.caSecret=ca": {"experiments.assignments.via"},
     "jobs.recipe.inline=steps,jobs.recipe.name=movielens": {"jobs.recipe"},
     "jobs.lift.enabled=true,jobs.lift.gpus=1,images.trainer.tagSuffix=-cuda": {"jobs.lift.gpus"},
-    "jobs.train.enabled=true,jobs.train.gpus=1,jobs.train.schedule=daily": {
+    "jobs.train.enabled=true,jobs.train.processes=2": {"jobs.train.enabled"},
+    "jobs.train.enabled=true,jobs.train.gpus=1,jobs.train.schedule=daily,jobs.volume.create=false": {
         "jobs.train.enabled",
         "jobs.train.gpus",
         "jobs.train.schedule",
@@ -122,6 +133,14 @@ REFUSED: dict[str, set[str]] = {
     "gateway.grpc=true": {"gateway.grpc"},
     "ingress.enabled=true": {"ingress.hosts"},
     "tests.items={i0001,i0001}": {"tests.items"},
+    "tls.enabled=true": {"tls.secrets.ranker", "tls.secrets.items", "tls.secrets.captioner"},
+    "tls.issuer.name=ca": {"tls.issuer.name"},
+    "tls.secrets.items=own": {"tls.secrets.items"},
+    f"{TLS},captioner.mode=off,tls.secrets.captioner=own": {"tls.secrets.captioner"},
+    f"{TLS},transformer.settings.predictor_tls_name=triton": {"transformer.settings.predictor_tls_name"},
+    f"{TLS},{EXPERIMENTS},experiments.exposures.url=redis://sightline-items:6379/0?stream=seen": {
+        "experiments.exposures.url"
+    },
 }
 
 

@@ -1,13 +1,19 @@
 """Each rendered command line is one that the program accepts: parsed by the program's own parser, not started."""
 
+import atexit
 import re
 import shlex
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 import typer
 import yaml
+from authority import Authority
 from scenario import Scenario, every, load
 from torch.distributed.run import get_args_parser
 from typer._click.exceptions import UsageError
@@ -16,22 +22,43 @@ from typer.main import get_command
 from charts.tooling.pods import Pod
 from charts.tooling.render import Object
 from models.experiments.events import KEY_VARIABLE
+from models.store import trust
+from models.store.keys import SIGNING_KEY
 from serving.backfill import arguments as backfill
 from serving.captioner import run as captioner
 from serving.captioner.settings import CaptionerSettings, MachineSettings, read_machine, read_settings
 from serving.cli.main import app
 from serving.ranker import settings as ranker
+from serving.ranker.command import RESTRICTION_HEADER
 from serving.rollout.collector import settings as collector
+from serving.rollout.collector.rights import VARIABLES
+from serving.rollout.evidence.collector import TOKEN_VARIABLE
 from serving.rollout.operator import settings as operator
 from serving.rollout.verdict import run as verdict
+from serving.tls import CA_FILE
 from serving.transformer import settings as transformer
 from training import job_arguments as job
 
+SECRET = "a secret of enough characters"
 # What Kubernetes sets in the place of $(NAME) of the environment.
-FIELDS = {"JOB_NAME": "sightline-train-1234", "NODE_RANK": "0", "POD_IP": "10.0.0.1"}
+FIELDS = {
+    "JOB_NAME": "sightline-train-1234",
+    "NODE_RANK": "0",
+    "POD_IP": "10.0.0.1",
+}
 # Read by serving/items, serving/termination and the command line, beside the services' own prefixes.
 STORE = {"SIGHTLINE_STORE_PASSWORD", "SIGHTLINE_STORE_USERNAME", "SIGHTLINE_STORE_CA_FILE"}
-OTHERS = {"SIGHTLINE_TERMINATION_LOG", "SIGHTLINE_GIT_REVISION", KEY_VARIABLE, collector.TOKEN_VARIABLE}
+OTHERS = {
+    "SIGHTLINE_TERMINATION_LOG",
+    "SIGHTLINE_GIT_REVISION",
+    KEY_VARIABLE,
+    TOKEN_VARIABLE,
+    CA_FILE,
+    *VARIABLES,
+    trust.KEYS,
+    trust.REQUIRE,
+    SIGNING_KEY,
+}
 TRITON = {
     *(
         "model-repository",
@@ -43,6 +70,8 @@ TRITON = {
     ),
     *("grpc-max-connection-age", "strict-readiness", "backend-config", "log-verbose", "model-control-mode"),
     *("grpc-address", "http-address", "metrics-address", "allow-metrics", "grpc-keepalive-time"),
+    *("http-restricted-api", "grpc-restricted-protocol"),
+    *("grpc-use-ssl", "grpc-server-cert", "grpc-server-key"),
 }
 
 
@@ -50,12 +79,24 @@ def words(container: Object) -> list[str]:
     """The command line as the kubelet makes it."""
     variables = {variable["name"]: variable.get("value") for variable in container.get("env", [])}
     line = [*container.get("command", []), *container.get("args", [])]
-    known = {name: value or FIELDS.get(name, "secret") for name, value in variables.items()}
-    return [re.sub(r"\$\((\w+)\)", lambda found: known.get(found[1], found[0]), word) for word in line]
+    known = {name: value or FIELDS.get(name, SECRET) for name, value in variables.items()}
+    given = [re.sub(r"\$\((\w+)\)", lambda found: known.get(found[1], found[0]), word) for word in line]
+    return [re.sub(r"/etc/sightline/(tls|ca)/", f"{secrets()}/", word) for word in given]
+
+
+@cache
+def secrets() -> Path:
+    """Programs look into certificates when they read their settings: what is mounted at /etc/sightline/tls and /ca."""
+    authority, folder = Authority(), Path(mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    authority.write(folder, "localhost")
+    for part in ("ranker", "items", "collector", "captioner"):
+        (folder / f"{part}.crt").write_bytes(authority.pem)
+    return folder
 
 
 def environment(container: Object) -> dict[str, str]:
-    return {v["name"]: v.get("value", FIELDS.get(v["name"], "secret")) for v in container.get("env", [])}
+    return {v["name"]: v.get("value", FIELDS.get(v["name"], SECRET)) for v in container.get("env", [])}
 
 
 def parse(line: Sequence[str], environ: Mapping[str, str]) -> str:
@@ -95,8 +136,15 @@ def parse(line: Sequence[str], environ: Mapping[str, str]) -> str:
             return "torchrun"
         case ["sightline", *rest]:
             return f"sightline {typed(rest)}"
-        case ["tritonserver", *rest]:
-            assert {word.partition("=")[0].removeprefix("--") for word in rest} <= TRITON
+        case ["sh", "-ec", script, "tritonserver", *rest]:
+            given = dict(word.removeprefix("--").partition("=")[::2] for word in rest)
+            own = re.findall(r"--([\w-]+)=(\S+)", script)
+            assert set(given) | {name for name, _ in own} <= TRITON
+            assert given["model-control-mode"] == "none"
+            wanted = f"model-repository,shared-memory,statistics,trace,logging:{RESTRICTION_HEADER}=$key"
+            inference = f"inference:{RESTRICTION_HEADER}=${{SIGHTLINE_RANKER_INFERENCE_KEY:-$key}}"
+            restricted = [("http-restricted-api", wanted), ("grpc-restricted-protocol", wanted)]
+            assert own == [*restricted, ("http-restricted-api", inference)]
             return "tritonserver"
         case ["sh", "-ec", script] if "redis-server" in script:
             return "redis-server"
@@ -182,4 +230,5 @@ def test_secrets_are_never_written_into_arguments(scenario: Scenario) -> None:
             assert not re.search(r"://[^/]*:[^/]*@", word), f"{pod.owner}: {word}"
         for variable in container.get("env", []):
             if re.search("PASSWORD|SECRET|TOKEN|AUTH|KEY", variable["name"]):
-                assert "valueFrom" in variable, f"{pod.owner} {variable['name']}"
+                public = variable["name"] == trust.KEYS  # the keys that signatures are checked with are no secret
+                assert public or "valueFrom" in variable, f"{pod.owner} {variable['name']}"

@@ -13,6 +13,7 @@ from charts.tooling.pods import Pod, pods_of
 from charts.tooling.render import Object, parse, render
 from charts.tooling.values import CHART
 from models.experiments.events import KEY_BYTES, KEY_VARIABLE
+from serving.rollout.collector.rights import LEAST_CHARACTERS, Right
 
 ON = "experiments.enabled=true"
 STORE = ("model.source=store", "model.uri=s3://models/ranker/8")
@@ -154,7 +155,7 @@ def test_transformers_and_collector_make_the_same_pseudonyms(given: Scenario) ->
         }
         if KEY_VARIABLE in env:
             refs[pod.component] = env[KEY_VARIABLE]
-    collected = {"collector"} if "sightline-collector" in given.text else set()
+    collected = {pod.component for pod in given.pods} & {"collector"}
     assert refs.keys() == {"transformer"} | collected
     assert len({str(each) for each in refs.values()}) == 1
 
@@ -165,7 +166,45 @@ def test_the_generated_key_is_long_enough_and_another_one_in_every_installation(
     assert all(len(key) >= KEY_BYTES for key in keys)
     assert "lookup" in (CHART / "templates" / "experiments" / "pseudonyms.yaml").read_text()
     named = load("experiments-mounted")
-    assert [each["metadata"]["name"] for each in named.kind("Secret")] == ["sightline-items"]
+    secrets = [each["metadata"]["name"] for each in named.kind("Secret")]
+    assert sorted(secrets) == ["sightline-collector-tokens", "sightline-items"]
+
+
+def test_a_token_for_each_right_is_made_and_is_another_one_in_every_installation() -> None:
+    """Without any value of the user's: an empty token was how false outcomes decided an experiment."""
+    made = [one(rendered(ON), "Secret", "sightline-collector-tokens")["data"] for _ in range(2)]
+    assert made[0].keys() == made[1].keys() == {*Right, "inference"}
+    tokens = [base64.b64decode(token) for each in made for token in each.values()]
+    assert len(set(tokens)) == 2 * len(made[0])
+    assert all(len(token) >= LEAST_CHARACTERS for token in tokens)
+    assert "lookup" in (CHART / "templates" / "experiments" / "collector-tokens.yaml").read_text()
+
+
+@with_experiments
+def test_each_pod_has_the_token_of_its_own_right_and_the_collector_all(given: Scenario) -> None:
+    found: dict[str, set[tuple[str, str]]] = {}
+    for pod in given.pods:
+        for container in (*pod.spec.get("initContainers", ()), *pod.spec["containers"]):
+            for each in container.get("env", []):
+                if each["name"].startswith("SIGHTLINE_COLLECTOR"):
+                    key = each["valueFrom"]["secretKeyRef"]["key"]
+                    found.setdefault(pod.component, set()).add((each["name"], key))
+    if "collector" not in {pod.component for pod in given.pods}:
+        assert found == {}
+        return
+    assert found.pop("collector") == {(right.variable, right.value) for right in Right}
+    assert found == {
+        "transformer": {("SIGHTLINE_COLLECTOR_TOKEN", "exposures")},
+        "controller": {("SIGHTLINE_COLLECTOR_TOKEN", "evidence")},
+    }
+
+
+def test_a_collector_elsewhere_is_sent_no_token_that_was_made_here() -> None:
+    elsewhere = (ON, "experiments.exposures.url=http://collector.other:8090/v1/exposures")
+    for more, tokens in ((), 0), (("experiments.collector.tokens.existingSecret=theirs",), 1):
+        (transformer,) = (pod for pod in pods_of(rendered(*elsewhere, *more)) if pod.component == "transformer")
+        names = [each["name"] for each in main_container(transformer)["env"]]
+        assert names.count("SIGHTLINE_COLLECTOR_TOKEN") == tokens
 
 
 def test_the_definition_is_the_generated_one_and_outlives_the_release() -> None:

@@ -1,5 +1,6 @@
 """An experiment on the release as it is rendered: the real controller, collector, transformer and two real Tritons."""
 
+import base64
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.timeout(400)
 
 SETTINGS = (
     "experiments.enabled=true",
+    "transformer.settings.tell_arm=true",
     "experiments.assignments.via=mounted",
 )
 USERS = 60
@@ -45,6 +47,16 @@ def until(what: str, truth: Callable[[], Any], seconds: float = 60) -> Any:
 
 def collector(release: Cluster) -> str:
     return f"http://127.0.0.1:{release.machine.port('collector', 8090)}"
+
+
+def metrics(release: Cluster) -> str:
+    return f"http://127.0.0.1:{release.machine.port('collector', 8091)}/metrics"
+
+
+def token(release: Cluster, right: str) -> dict[str, str]:
+    """As the shop takes it from the Secret that the chart made."""
+    made = release.machine.object("Secret", "sightline-collector-tokens")["data"][right]
+    return {"Authorization": f"Bearer {base64.b64decode(made).decode()}"}
 
 
 def experiment(release: Cluster, demo: Path) -> dict[str, Any]:
@@ -101,12 +113,16 @@ def test_an_experiment_lives_on_what_the_chart_renders(release: Cluster, demo: P
     assert 10 <= list(arms.values()).count(digests["ranker-ids"]) <= USERS - 10
 
     rows = 'sightline_collector_rows{kind="exposure"}'
-    until("exposures", lambda: metric(f"{collector(release)}/metrics", rows) >= USERS)
+    until("exposures", lambda: metric(metrics(release), rows) >= USERS)
     now = time.time()
     outcomes = [{"id": f"o{user}", "time": now, "user": user, "event": "click"} for user in arms]
-    assert httpx.post(f"{collector(release)}/v1/outcomes", json=outcomes).status_code == 200
+    sent = [
+        httpx.post(f"{collector(release)}/v1/outcomes", json=outcomes, headers=headers).status_code
+        for headers in ({}, token(release, "exposures"), token(release, "outcomes"))
+    ]
+    assert sent == [401, 403, 200], "each right has a token of its own"
     joined = 'sightline_collector_events_total{kind="outcome",result="stored"}'
-    assert metric(f"{collector(release)}/metrics", joined) == USERS, "of users who have an exposure"
+    assert metric(metrics(release), joined) == USERS, "of users who have an exposure"
 
     release.store.patch("experiments", NAMESPACE, "ids", {"spec": {"aborted": True}})
     until("an end", lambda: release.status("ids")["phase"] == "Aborted")
@@ -122,4 +138,4 @@ def test_the_collectors_next_pod_has_the_events_of_the_last(release: Cluster) ->
     before = release.running["collector"]
     assert before.end()[0] == 0
     with started(before.container):
-        assert metric(f"{collector(release)}/metrics", 'sightline_collector_rows{kind="exposure"}') >= USERS
+        assert metric(metrics(release), 'sightline_collector_rows{kind="exposure"}') >= USERS

@@ -15,6 +15,7 @@ from charts.tooling.manifests import EXPERIMENTS, JOBS, PROFILES, SETTINGS, WITH
 from charts.tooling.programs import kubectl
 from charts.tooling.render import parse, render
 from charts.tooling.values import CHART, ValuesError, read_values
+from serving.rollout.collector.rights import Right
 
 MANIFESTS = ROOT / "manifests"
 
@@ -113,10 +114,19 @@ def as_text(objects: list[dict[str, Any]]) -> set[str]:
 @pytest.mark.parametrize("name", [*PROFILES, EXPERIMENTS])
 def test_manifests_ask_for_the_secrets_that_their_head_says_how_to_make(name: str) -> None:
     head = (MANIFESTS / name / "kustomization.yaml").read_text()
-    named = {(found["name"], found["key"]) for each in built(name) for found in references(each)}
-    expected = {("sightline-items", "password")}
-    assert named == expected | ({("sightline-pseudonyms", "key")} if name == EXPERIMENTS else set())
-    assert all(f"create secret generic {secret} --from-literal={key}=" in head for secret, key in named)
+    needed = name == EXPERIMENTS
+    found = [each for one in built(name) for each in references(one) if needed or not each.get("optional")]
+    named = {(each["name"], each["key"]) for each in found}
+    expected = {("sightline-items", "password"), ("sightline-items", "reader-password")}
+    tokens = {("sightline-collector-tokens", right) for right in (*Right, "inference")}
+    if name == EXPERIMENTS:
+        expected |= {("sightline-pseudonyms", "key")} | tokens
+        rights = " ".join((*Right, "inference"))
+        assert f"create secret generic sightline-collector-tokens \\\n#     $(for k in {rights}; do" in head
+    assert named == expected
+    commands = head.replace("\\\n#", "").splitlines()
+    for secret, key in named - tokens:
+        assert any(f"create secret generic {secret} " in line and f"--from-literal={key}=" in line for line in commands)
 
 
 def references(part: Any) -> Iterator[dict[str, Any]]:
@@ -131,13 +141,14 @@ def references(part: Any) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_job_can_be_created_again_and_again_and_needs_no_claim(job: str) -> None:
-    (each,) = parse((MANIFESTS / "jobs" / f"{job}.yaml").read_text())
+def test_a_job_can_be_created_again_and_again_and_shares_one_claim(job: str) -> None:
+    claim, each = parse((MANIFESTS / "jobs" / f"{job}.yaml").read_text())
     spec = each["spec"]["template"]["spec"]
     assert each["metadata"]["generateName"] == f"sightline-{job}-"
     assert "name" not in each["metadata"]
     assert spec["serviceAccountName"] == "default"
-    assert not any("persistentVolumeClaim" in volume for volume in spec["volumes"])
+    claims = [volume["persistentVolumeClaim"] for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
+    assert (claim["kind"], claims) == ("PersistentVolumeClaim", [{"claimName": claim["metadata"]["name"]}])
     assert not any(secret["name"] != "sightline-items" for secret in references(each))
 
 

@@ -21,6 +21,7 @@ VERSIONS = [f"1.{minor}" for minor in range(29, 37)]
 CRDS = Path(os.environ.get("CRDS", ROOT.parent / "shared" / "crds"))
 # Core kinds have no dot in the group, or a k8s.io one that the API server itself serves.
 CUSTOM = {
+    "Certificate",
     "GRPCRoute",
     "HTTPRoute",
     "InferenceService",
@@ -29,8 +30,8 @@ CUSTOM = {
     "RayService",
     "ServingRuntime",
 }
-# In the Gateway API's standard channel, and not among the files that we validate against.
-WITHOUT_SCHEMA = {"GRPCRoute"}
+# Not among the files that we validate against: of the Gateway API's standard channel, and cert-manager's (test_tls.py).
+WITHOUT_SCHEMA = {"Certificate", "GRPCRoute"}
 
 
 @cache

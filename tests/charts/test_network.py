@@ -31,7 +31,9 @@ def test_what_a_pod_is_told_to_reach_it_may_reach(fenced: Scenario) -> None:
             assert may_send(fenced, told.source, pod, port), f"{where}: the sender's policy"
             assert may_receive(fenced, told.source, pod, port), f"{where}: the receiver's policy"
         if not found:
-            assert may_leave(fenced, told.source, told.port), f"{told.source.owner} -> {told.host}:{told.port}"
+            assert may_leave(fenced, told.source, told.host, told.port), (
+                f"{told.source.owner} -> {told.host}:{told.port}"
+            )
     assert seen >= 3
 
 
@@ -68,7 +70,7 @@ def test_the_item_store_is_for_those_who_use_it() -> None:
     allowed = {pod.component for pod in scenario.pods if may_receive(scenario, pod, items, 6379)}
     assert allowed == {"transformer", "bootstrap"}
     assert not may_receive(scenario, stranger(), items, 6379)
-    assert not may_leave(scenario, items, 443)
+    assert not may_leave(scenario, items, "example.com", 443)
 
 
 def test_only_ranking_is_open_to_the_namespace() -> None:

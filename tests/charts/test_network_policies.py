@@ -10,7 +10,7 @@ from charts.tooling.pods import Pod
 from charts.tooling.render import Object, parse, render
 
 RAY_PORTS = (6379, 8265, 10001)
-PORTS = (53, 443, 6379, 8000, 8002, 8080, 8081, 8090, 8095, 8096, 8097, 8265, 9000, 10001, 29500)
+PORTS = (53, 443, 6379, 8000, 8002, 8080, 8081, 8090, 8091, 8095, 8096, 8097, 8265, 9000, 10001, 29500)
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:
@@ -115,9 +115,10 @@ def test_experiments_add_the_flows_of_candidates_events_and_nothing_else() -> No
     }
     assert found == STACK | EVENTS | {("transformer", "candidate", 9000), ("controller", "candidate", 8080)}
     (monitoring,) = default_peers("monitoring")
-    scraped = {"candidate": 8002, "collector": 8090, "controller": 8095, "verdict": 8097}
+    scraped = {"candidate": 8002, "collector": 8091, "controller": 8095, "verdict": 8097}
     assert all(network.lets_in(labels[role], monitoring, port) for role, port in scraped.items())
     assert not network.lets_in(labels["controller"], monitoring, 8096)
+    assert not network.lets_in(labels["collector"], monitoring, 8090), "who reads numbers cannot reach the events"
 
 
 def test_a_candidate_of_kserve_is_warmed_by_the_rankers_policy() -> None:
@@ -185,7 +186,7 @@ def default_peers(key: str) -> list[Object]:
         "dns": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}],
         "rayOperator": [
             {
-                "namespaceSelector": {},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kuberay"}},
                 "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
             }
         ],
@@ -210,9 +211,9 @@ def test_only_roles_whose_values_name_a_place_outside_may_go_there() -> None:
     assert store == {"transformer": {443}, "ranker": {443}}
     assert reached("model.source=store", "model.uri=pvc://claim/models/ranker/7") == {}
     items = reached("items.redis.bundled.enabled=false", "items.redis.external.url=rediss://valkey.example.com:6390/0")
-    assert items == {name: {443, 6390} for name in ("transformer", "bootstrap", "backfill")}
+    assert items == {name: {6390} for name in ("transformer", "bootstrap", "backfill")}
     captioner = reached("captioner.mode=external", "captioner.externalUrl=http://captions.example.com")
-    assert captioner == {name: {443, 80} for name in ("bootstrap", "backfill", "test")}
+    assert captioner == {name: {80} for name in ("bootstrap", "backfill", "test")}
     assert reached("captioner.settings.preset=llava-7b") == {"captioner": {443}}
     api = {name: {443, 6443} for name in ("transformer", "controller")}
     assert reached("experiments.enabled=true") == api
@@ -221,6 +222,55 @@ def test_only_roles_whose_values_name_a_place_outside_may_go_there() -> None:
         "candidate": {443}
     }
     assert reached("model.source=store", "model.uri=s3://models/ranker/7", "networkPolicy.external.to=null") == {}
+
+
+def test_each_place_outside_is_open_to_its_own_roles_at_its_own_port_and_address() -> None:
+    """Production's store of items was a port of everything that left the release, Triton's pods among it."""
+    production = load("profile-production")
+    network = Network(production.objects)
+    found = {
+        pod.component: {
+            port["port"]
+            for rule in network._rules("egress", pod.labels)
+            if any("ipBlock" in peer for peer in rule["to"])
+            for port in rule["ports"]
+        }
+        for pod in production.pods
+    }
+    api = {443, 6443}
+    assert found == {
+        "captioner": api,
+        "transformer": api | {6379},
+        "ranker": {443},
+        "collector": set(),
+        "controller": api,
+        "test": set(),
+    }
+    places = {"items": "10.1.0.0/24", "captioner": "10.2.0.0/24", "ranker": "10.3.0.0/24", "exposures": "10.4.0.0/24"}
+    values = [
+        *("items.redis.bundled.enabled=false", "items.redis.external.url=redis://valkey.example.com:6390/0"),
+        *("captioner.mode=external", "captioner.externalUrl=http://captions.example.com:8001"),
+        *("ranker.mode=external", "ranker.externalHost=triton.example.com:9001"),
+        *(f"networkPolicy.external.places.{place}[0].ipBlock.cidr={cidr}" for place, cidr in places.items()),
+    ]
+    objects = parse(render(settings=values))
+    network = Network(objects)
+    (transformer,) = (
+        each["spec"]["podSelector"]["matchLabels"]
+        for each in network.policies
+        if each["metadata"]["name"] == "sightline-transformer"
+    )
+    reached = {place: network.lets_out(transformer, {"ipBlock": {"cidr": cidr}}) for place, cidr in places.items()}
+    assert reached == {"items": {6390}, "captioner": set(), "ranker": {9001}, "exposures": set()}
+    (outside,) = default_peers("outside")
+    assert network.lets_out(transformer, outside) == set()
+
+
+def test_a_pod_elsewhere_that_calls_itself_the_operator_does_not_reach_ray() -> None:
+    rules = Network(load("rayservice").objects)._rules("ingress", roles(load("rayservice"))["captioner"].labels)
+    reach = [peer for rule in rules if _port(rule, 8265) for peer in rule["from"]]
+    assert all("namespaceSelector" not in peer or peer["namespaceSelector"] for peer in reach)
+    assert len(reach) == 2
 
 
 def test_no_policies_are_made_when_they_are_switched_off() -> None:

@@ -116,6 +116,22 @@ def test_a_pod_has_time_for_its_pre_stop_and_its_calls(scenario: Scenario) -> No
             assert int(command[1]) + 5 <= pod.spec["terminationGracePeriodSeconds"], pod.owner
 
 
+def test_clients_of_triton_have_left_before_it_refuses_calls(scenario: Scenario) -> None:
+    """Its gRPC connections end well before preStop does: Triton refuses calls for two seconds on the others."""
+    for pod, container in containers(scenario):
+        words = dict(word.partition("=")[::2] for word in container.get("args", []))
+        age = words.get("--connection-age-seconds") or words.get("--grpc-max-connection-age", "")[:-3]
+        if age:
+            command = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
+            assert int(age) <= max(1, int(command[1]) / 2), pod.owner
+
+
+def test_the_sweep_sees_both_ranker_s_connection_ages() -> None:
+    said = [word for each in every() for _, container in containers(each) for word in container.get("args", [])]
+    assert any(word.startswith("--connection-age-seconds=") for word in said)
+    assert any(word.startswith("--grpc-max-connection-age=") for word in said)
+
+
 def test_images_are_pinned(scenario: Scenario) -> None:
     for pod, container in containers(scenario):
         found = IMAGE.match(container["image"])

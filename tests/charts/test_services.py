@@ -10,8 +10,8 @@ from charts.tooling.render import Object
 from serving.transformer.settings import Settings as TransformerSettings
 
 WORKLOADS = {"Deployment", "StatefulSet"}
-# Objects and namespaces of the Kubernetes API, whose names begin as Services' do.
-NO_HOSTS = {"namespaces", "lease", "lease-namespace", "store-secret"}
+# Objects and namespaces of the Kubernetes API and names in certificates, which begin as Services do.
+NO_HOSTS = {"namespaces", "lease", "lease-namespace", "store-secret", "predictor_tls_name"}
 
 
 def selected(scenario: Scenario, selector: dict[str, str]) -> list[Pod]:

@@ -7,6 +7,7 @@ from charts.tooling.render import RenderError, render
 GPU = r"limits.nvidia\.com/gpu=1"
 KSERVE = "ranker.mode=inferenceservice"
 RAY = "captioner.mode=rayservice"
+PUBLIC = "-----BEGIN PUBLIC KEY-----"
 STORE = ("model.source=store", "model.uri=s3://models/ranker/7")
 
 # Values that the schema refuses -> words of the message.
@@ -99,13 +100,30 @@ BY_CHECKS = {
     ("model.uri=s3://models/ranker/7",): ["model.uri", "ignored"],
     ("model.source=store", "model.uri=pvc://claim"): ["model.uri", "pvc://claim/models/ranker/7"],
     ("model.source=store", "model.uri=oci://registry/x"): ["model.uri", "container image"],
+    ("model.source=store", "model.uri=s3://models/ranker/7@sha256:12ab"): ["model.uri", "64 hexadecimal digits"],
+    (*STORE, "model.trust.requireDigest=true"): ["model.uri", "sightline models verify"],
+    (*STORE, "model.trust.required=true"): ["model.trust.required", "sightline models keygen"],
+    ("model.trust.requireDigest=true",): ["model.trust.requireDigest", "model.source=store"],
+    (
+        KSERVE,
+        *STORE,
+        f"model.trust.publicKeys={{{PUBLIC}}}",
+        "model.trust.required=true",
+        "ranker.inferenceService.storage=kserve",
+    ): [
+        "model.trust.required",
+        "checks neither signatures nor digests",
+        "storage=init",
+    ],
+    ("model.trust.publicKeys={-----BEGIN PRIVATE KEY-----}",): ["model.trust.publicKeys", "never use it again"],
+    ("model.trust.publicKeys={site.pub.pem}",): ["model.trust.publicKeys", '"site.pub.pem" is not a public key'],
     ("items.redis.bundled.enabled=false",): ["items.redis", "external.url"],
     ("items.redis.external.url=redis://valkey:6379/0",): ["items.redis", "bundled.enabled=false"],
     ("items.redis.bundled.enabled=false", "items.redis.external.url=redis://:secret@valkey:6379/0"): [
         "items.redis.external.url",
         "existingSecret",
     ],
-    ("jobs.train.enabled=true",): ["jobs.train.enabled", "jobs.store.uri"],
+    ("jobs.train.enabled=true", "jobs.volume.create=false"): ["jobs.train.enabled", "jobs.store.uri"],
     ("jobs.backfill.enabled=true", "captioner.mode=off"): ["jobs.backfill.enabled", "captioner.mode"],
     ("jobs.work.onVolume=true",): ["jobs.work.onVolume", "jobs.volume"],
     ("jobs.lift.enabled=true", "jobs.lift.schedule=weekly"): ["jobs.lift.schedule", "five fields"],

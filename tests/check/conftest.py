@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from serving.captioner.decoding import Decoder
 from serving.captioner.fetch import Fetcher
 from serving.captioner.gate import Gate
 from serving.captioner.ingress import CaptionService, asgi
@@ -89,13 +90,12 @@ def front(words: Words) -> Any:
         CaptionService(
             words,
             Meter("r1"),
-            settings.limits(),
+            Decoder(settings.limits(), 1),
             Fetcher(frozenset(), False, settings.max_image_bytes, 5.0),
             Gate(settings.max_requests, settings.max_held_bytes, settings.max_held_images, settings.retry_after_s),
             max_request_bytes=settings.max_request_bytes,
             max_images=settings.max_images,
             call_images=settings.max_batch_size,
-            decode_threads=1,
             body_timeout_s=settings.body_timeout_s,
             request_timeout_s=settings.request_timeout_s,
             retry_after_s=settings.retry_after_s,

@@ -102,8 +102,8 @@ def test_the_command_prints_a_table_and_json_and_exits_by_what_it_saw(whole: Tar
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--items", ","], "at least one item id"),
-        (["--items", "1,1"], "each once"),
+        (["--items", ","], "at least one item id, none empty"),
+        (["--items", "1,1"], "item id '1' is given 2 times; give each once"),
         (["--transformer-http", "transformer:8080"], "expected http://host:port"),
         (["--captioner", "http://127.0.0.1:1"], "belong together"),
     ],
@@ -287,10 +287,12 @@ def test_patience_ends_in_time_and_pauses_between_looks() -> None:
         pauses.append(seconds)
         now[0] += seconds
 
-    patience = Patience(5, pause=2, clock=lambda: now[0], sleep=sleep)
+    told: list[Sequence[str]] = []
+    patience = Patience(5, pause=2, clock=lambda: now[0], sleep=sleep, waiting=told.append)
     last = patience.look(lambda: Look([Finding("x", "failed", f"at {now[0]:g}")]))
     assert last.findings[0].found == "at 104"
     assert pauses == [2, 2]
+    assert told == [["x"], ["x"]]
 
 
 def test_the_command_loads_nothing_that_the_transformer_image_lacks() -> None:

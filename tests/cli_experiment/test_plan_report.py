@@ -236,3 +236,51 @@ def test_a_collector_that_is_away_is_told(api: Any, made: Made, seen: Made, tmp_
     arguments = ("--collector", "http://127.0.0.1:1", "--out", str(tmp_path / "out"))
     assert "does not answer" in refused(EvidenceError, "report", "captions", *arguments)
     assert not (tmp_path / "out").exists()
+
+
+SAMPLE = str(Path(__file__).parents[2] / "manifests" / "samples" / "experiment.yaml")
+
+
+def test_a_plan_of_an_experiment_plans_its_guardrails_and_stages() -> None:
+    made = planned("--users-per-day", "5000", "--cv", "2", "--experiment", SAMPLE)
+    faults = made["guardrails"]["faults"]
+    assert any("guardrail latency would never be read at 5,000 rankings a day" in each for each in faults)
+    assert any("stage 1 (1 % of users) meets about 2.1 users in its 1h" in each for each in faults)
+    assert made["notes"][0].startswith("Every user is taken to be ranked once a day: give --rankings-per-day")
+    more = planned(*TRAFFIC, "--cv", "2", "--experiment", SAMPLE, "--rankings-per-day", "3e6")
+    assert more["guardrails"]["faults"] == []
+    assert {each["read_over"] for each in more["guardrails"]["watched"]} == {300}
+
+
+def test_days_that_say_the_same_are_one_row() -> None:
+    shown = run("experiment", "plan", "--users-per-day", "200000", "--cv", "2.1", "--days", "9").output
+    assert "7 to 9" in shown
+    assert "3 to 6" in shown
+    by_day = shown.partition("By method")[0]
+    rows = [tuple(line.split("│")[2:]) for line in by_day.splitlines() if line.startswith("│") and "%" in line]
+    assert len(rows) == 4
+    assert len(set(rows)) == 4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--days", "100000"),
+        ("--days", "0"),
+        ("--users-per-day", "1e12"),
+        ("--users-per-day", "0"),
+        ("--cv", "nan"),
+        ("--power", "inf"),
+        ("--rankings-per-day", "-5"),
+    ],
+)
+def test_numbers_beyond_any_experiment_are_refused_at_once(arguments: tuple[str, ...]) -> None:
+    result = run("experiment", "plan", "--users-per-day", "1000", "--cv", "2", *arguments)
+    assert result.exit_code == 2, result.output
+    assert arguments[0] in result.output
+
+
+def test_a_long_plan_looks_seldom_and_keeps_its_last_day() -> None:
+    days = [each["day"] for each in planned(*TRAFFIC, "--cv", "2", "--days", "120", "--method", "fixed")["days"]]
+    assert days[:28] == list(range(1, 29))
+    assert days[28:] == [35, 42, 49, 56, 63, 70, 77, 84, 112, 120]

@@ -98,7 +98,7 @@ def test_every_fault_is_told_at_once_and_nothing_is_asked_of_the_cluster(api: An
     assert "Percent of users in the candidate" in faults["spec.schedule.stages[1].share"].expected
     assert faults["spec.schedule.stages[0].share"].expected == "less than or equal to 50"
     assert faults["spec.analysis.minimumTime"].expected == "a number and a unit: 90s, 30m, 12h or 7d"
-    assert "exactly one of them" in faults["spec.evidence"].fix
+    assert "give exactly one of collector and sql" in faults["spec.evidence"].fix
     assert "valid integer" in faults["spec.analysis.plannedUsers"].expected
     said = start(file, kind=ExperimentFileError)
     assert "12 faults, and nothing was created" in said
@@ -120,6 +120,11 @@ def test_faults_are_json_too(written: Write) -> None:
         ("a: [", "expected YAML in UTF-8"),
         ("target: {kind: Deployment, kind: InferenceService}", "kind is given twice"),
         ("just text", "expected one mapping"),
+        (
+            "a: &a [x, x]\n"
+            + "".join(f"{k}: &{k} [{', '.join([p] * 99)}]\n" for k, p in zip("bcd", ("*a", "*b", "*c"), strict=True)),
+            "once aliases",
+        ),
         ("a: 1\n---\nb: 2", "2 documents"),
         ("kind: Experiment\nmetadata: {name: Upper}", "metadata.name: 'Upper'"),
         ("kind: Job\napiVersion: batch/v1\nspec: {}", "kind: 'Job'"),
@@ -175,12 +180,14 @@ def test_a_name_that_is_taken_and_a_cluster_without_experiments_are_told(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"analysis": {"plannedUsers": 1000, "attributionWindow": "28d"}}, "it must end inconclusive"),
         ({"analysis": {"plannedUsers": 1000, "minimumTime": "2d"}}, "does not see every day of the week"),
         ({"analysis": {"plannedUsers": 1000, "minimumTime": "10d"}}, "use a multiple of 7d"),
         ({"analysis": {"plannedUsers": 1000, "method": "fixed"}}, "decides near plannedUsers (1,000)"),
         ({"analysis": {"plannedUsers": 1000, "minimumUsers": 20}}, "intervals are asymptotic"),
-        ({"schedule": {"stages": [{"share": 1, "hold": "30d"}, {"share": 5}]}}, "stages before the last take 30 days"),
+        (
+            {"guardrails": [{"name": "p99", "kind": "p99Seconds", "limit": 8}]},
+            "limit 8 s is above 5 s, up to which rankings are counted",
+        ),
         ({"guardrails": []}, "no guardrails"),
         ({"promotion": "automatic"}, "no metric guardrail watches"),
         ({"aborted": True}, "aborted is set from the start"),
@@ -201,3 +208,33 @@ def test_the_shadow_comes_first(given: Given) -> None:
     schedule = {"shadowShare": 10, "shadowHold": "12h", "stages": [{"share": 5, "hold": "1d"}, {"share": 50}]}
     ahead = outlook(ExperimentSpec.model_validate(given(schedule=schedule)))
     assert [(step.name, step.after / 3600) for step in ahead.steps] == [("shadow", 0), ("stage 1", 12), ("stage 2", 36)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"analysis": {"plannedUsers": 1000, "attributionWindow": "28d"}}, "attributionWindow is not shorter than"),
+        ({"schedule": {"stages": [{"share": 1, "hold": "30d"}, {"share": 5}]}}, "would never begin"),
+    ],
+)
+def test_what_must_end_inconclusive_is_refused(
+    written: Write, given: Given, changes: dict[str, Any], says: str
+) -> None:
+    assert says in start(written(given(**changes)), "--dry-run", kind=ExperimentFileError)
+
+
+SAMPLE = str(Path(__file__).parents[2] / "manifests" / "samples" / "experiment.yaml")
+
+
+def test_a_dry_run_says_what_guardrails_can_read_and_what_would_do_where_they_cannot() -> None:
+    small = run("experiment", "start", SAMPLE, "--dry-run", "--rankings-per-day", "5000")
+    said = " ".join(small.output.split())
+    assert "guardrails can be read from these rankings of all users a day on: 20,000 at stage 1" in said
+    assert "guardrail failures would never be read at 5,000 rankings a day" in said
+    assert "give the stage at least 4 % of users; or set minimumRequests to at most 25" in said
+    enough = run("--json", "experiment", "start", SAMPLE, "--dry-run", "--rankings-per-day", "50000")
+    ahead = json.loads(enough.stdout)["outlook"]
+    assert not any("never be read" in each for each in ahead["warnings"])
+    first = ahead["traffic"]["watched"][0]
+    assert (first["guardrail"], first["stage"], first["read_over"], first["rankings"]) == ("failures", 1, 43_200, 250)
+    assert first["finds_all"] < 900

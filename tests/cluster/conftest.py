@@ -19,6 +19,7 @@ _KINDS = {
     "pods": ("v1", "Pod"),
     "configmaps": ("v1", "ConfigMap"),
     "serviceaccounts": ("v1", "ServiceAccount"),
+    "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
 }
 Object = dict[str, Any]
 
@@ -39,6 +40,7 @@ class FakeApi:
     forbidden: set[tuple[str, str]] = field(default_factory=set)
     requests: list[tuple[str, str]] = field(default_factory=list)
     logs: dict[str, list[bytes]] = field(default_factory=dict)
+    default_class: bool = True
     url: str = ""
     on_log: Callable[[str], None] = lambda _: None
     _count: Any = field(default_factory=itertools.count)
@@ -67,6 +69,10 @@ class FakeApi:
         parts = path.strip("/").split("/")
         parts = parts[3:] if parts[0] == "apis" else parts[2:]
         if parts[0] != "namespaces":
+            if (method, parts[0]) in self.forbidden:
+                raise ApiError(403, f'{parts[0]} is forbidden: User "jane" cannot list them')
+            if parts[0] == "storageclasses":
+                return self._classes()
             return self._list(parts[0], None, query)
         namespace, resource, name = parts[1], parts[2], parts[3] if len(parts) > 3 else ""
         if (method, resource) in self.forbidden:
@@ -85,6 +91,11 @@ class FakeApi:
             assert body is not None
             found["spec"] |= body["spec"]
         return found
+
+    def _classes(self) -> Object:
+        marks = {"storageclass.kubernetes.io/is-default-class": str(self.default_class).lower()}
+        fast = {"metadata": {"name": "fast", "annotations": marks}, "provisioner": "disks.example"}
+        return {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClassList", "metadata": {}, "items": [fast]}
 
     def _list(self, resource: str, namespace: str | None, query: dict[str, list[str]]) -> Object:
         wanted = dict(part.split("=") for part in query.get("labelSelector", [""])[0].split(",") if part)

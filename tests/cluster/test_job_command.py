@@ -13,7 +13,7 @@ from serving.cluster import logs as job_logs
 from serving.cluster.connection import connect
 from serving.cluster.errors import ClusterError
 from serving.cluster.jobs import submit
-from serving.cluster.logs import logs
+from serving.cluster.logs import Line, Piece, lines, logs
 from serving.cluster.manifest import KINDS, Changes, changed, find, options_of, read
 from serving.cluster.status import MEANINGS, status
 
@@ -63,15 +63,19 @@ NO_IMAGE = {"phase": "Pending", "containerStatuses": [{**CONTAINER, "state": WAI
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_submitted_as_it_is(api: Any, kind: str) -> None:
+def test_every_kind_is_submitted_as_it_is_with_a_claim_that_stays(api: Any, kind: str) -> None:
     result = run("submit", kind)
     assert result.exit_code == 0, result.output
-    ((resource, namespace, name),) = api.objects
+    claim, (resource, namespace, name) = api.objects
+    assert claim == ("persistentvolumeclaims", "shop", "sightline-jobs")
     assert (resource, namespace) == ("jobs", "shop")
     assert name.startswith(f"sightline-{kind}-")
     assert f"sightline job logs --follow --namespace shop {name}" in result.output.replace("\n", " ")
-    given = yaml.safe_load(find(kind).read_text())
+    assert "WARNING" not in result.output
+    made, given = yaml.safe_load_all(find(kind).read_text())
+    assert api.objects[claim]["spec"] == made["spec"]
     assert api.objects[resource, namespace, name]["spec"] == given["spec"]
+    assert "PersistentVolumeClaim sightline-jobs was there already" in run("submit", kind).output
 
 
 def test_what_the_command_line_says_is_changed_and_nothing_else(api: Any) -> None:
@@ -91,7 +95,7 @@ def test_what_the_command_line_says_is_changed_and_nothing_else(api: Any) -> Non
     assert made["spec"]["parallelism"] == 2
     assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "night"
     assert made["spec"]["suspend"] is True
-    original = yaml.safe_load(find("backfill").read_text())
+    _, original = yaml.safe_load_all(find("backfill").read_text())
     assert made["spec"]["podFailurePolicy"] == original["spec"]["podFailurePolicy"]
 
 
@@ -142,6 +146,53 @@ def test_wrong_names_options_and_kinds_are_refused(api: Any) -> None:
     with pytest.raises(ClusterError, match="the manifest holds Secret; expected a Job and ConfigMap"):
         submit(connect(), [secret, {"kind": "Job", **job()}])
     assert api.objects == {}
+
+
+@pytest.mark.parametrize("kind", ["train", "backfill"])
+def test_without_a_default_storageclass_the_job_runs_without_a_claim_and_that_is_said_aloud(
+    api: Any, kind: str
+) -> None:
+    api.default_class = False
+    result = run("submit", kind)
+    said = result.output.replace("\n", " ")
+    assert "WARNING: this cluster has no default StorageClass: claim sightline-jobs is not made" in said
+    if kind == "train":
+        assert "WARNING: --work /volume/work/$(JOB_NAME) lies in an emptyDir: the checkpoints go with the pod" in said
+        assert "WARNING: --out-store /volume/models lies in an emptyDir: the published bundles go with the pod" in said
+    else:
+        assert "WARNING: --out /volume/captions lies in an emptyDir" in said
+    (made,) = [each for (resource, *_), each in api.objects.items() if resource == "jobs"]
+    volumes = {each["name"]: each for each in made["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["volume"] == {"name": "volume", "emptyDir": {}}
+    assert not [key for key in api.objects if key[0] == "persistentvolumeclaims"]
+
+
+def test_a_claim_that_is_there_is_used_whatever_classes_there_are(api: Any) -> None:
+    api.default_class = False
+    api.add("persistentvolumeclaims", {"metadata": {"name": "sightline-jobs"}, "spec": {}})
+    result = run("submit", "train")
+    assert "WARNING" not in result.output
+    assert "PersistentVolumeClaim sightline-jobs was there already" in result.output
+
+
+def test_who_may_not_ask_for_storageclasses_gets_the_claim(api: Any) -> None:
+    api.default_class = False
+    api.forbidden = {("GET", "storageclasses")}
+    assert "WARNING" not in run("submit", "train").output
+    assert ("persistentvolumeclaims", "shop", "sightline-jobs") in api.objects
+
+
+def test_a_manifest_that_keeps_its_work_in_the_pod_is_submitted_with_a_warning(api: Any, tmp_path: Path) -> None:
+    mounts = [{"name": "work", "mountPath": "/work"}, {"name": "models", "mountPath": "/work/models"}]
+    container = {"name": "train", "args": ["--work", "/work", "--out=/out", "--out-store=/work/models"]}
+    volumes = [{"name": "work", "emptyDir": {}}, {"name": "models", "persistentVolumeClaim": {"claimName": "mine"}}]
+    spec = {"containers": [{**container, "volumeMounts": mounts}], "volumes": volumes}
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump({"apiVersion": "batch/v1", "kind": "Job", **job("a", template={"spec": spec})}))
+    said = run("submit", str(file)).output.replace("\n", " ")
+    assert said.count("WARNING") == 2
+    assert "WARNING: --work /work lies in an emptyDir: the checkpoints go with the pod" in said
+    assert "WARNING: --out /out lies in the container itself: the results go with the pod" in said
 
 
 def test_a_shell_script_is_not_changed_by_set() -> None:
@@ -239,6 +290,24 @@ def test_the_newest_pods_log_is_printed(api: Any) -> None:
     assert "has no pod with index 7" in refused("logs", "train-1", "--index", "7")
 
 
+def test_with_json_every_line_of_the_log_is_an_object(api: Any) -> None:
+    api.add("jobs", job())
+    pod = api.pod("train-1", {"phase": "Running"})
+    api.logs = {pod: [b'one "quoted"\n\ntw', b'o\n{"a": 1}\r\nbroken \xff', b" end"]}
+    answer = CliRunner().invoke(app, ["--json", "job", "logs", "train-1"])
+    assert answer.exit_code == 0, answer.output
+    told = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [each["line"] for each in told] == ['one "quoted"', "", "two", '{"a": 1}\r', "broken \ufffd end"]
+    assert {each["pod"] for each in told} == {pod}
+
+
+def test_a_line_is_told_when_it_ends_and_pods_are_not_mixed() -> None:
+    pieces = iter([Piece("a", b"one\ntw"), Piece("a", b"o"), Piece("b", b"three\n")])
+    told = lines(pieces)
+    assert next(told) == Line("a", "one")
+    assert list(told) == [Line("a", "two"), Line("b", "three")]
+
+
 def test_following_waits_for_a_pod_and_goes_on_with_the_one_after_it(api: Any) -> None:
     api.add("jobs", job())
     pauses: list[float] = []
@@ -255,7 +324,9 @@ def test_following_waits_for_a_pod_and_goes_on_with_the_one_after_it(api: Any) -
             api.objects["jobs", "shop", "train-1"]["status"]["conditions"] = [{"type": "Complete", "status": "True"}]
 
     api.on_log = on_log
-    assert b"".join(logs(connect(), "train-1", "shop", follow=True, sleep=sleep)) == b"one\ntwo\n"
+    told = list(logs(connect(), "train-1", "shop", follow=True, sleep=sleep))
+    assert b"".join(piece.text for piece in told) == b"one\ntwo\n"
+    assert [piece.pod for piece in told] == list(api.logs)
 
 
 def test_following_a_job_that_never_starts_ends(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from serving.rollout.collector.events import EventReader
 from serving.rollout.collector.history import quantiles
 from serving.rollout.collector.ledger import Ledger
 from serving.rollout.collector.schema import open_for_reading, open_for_writing
-from serving.rollout.evidence.codec import QuantilesQuery
+from serving.rollout.evidence.quantiles import QuantilesQuery
 from serving.rollout.experiment.evidence import Evidence, EvidenceQuery
 from serving.rollout.experiment.spec import Column
 from tests.collector.naive import Did, Seen
@@ -47,7 +47,7 @@ class Book:
         self.ledger = Ledger(self.connection, late_seconds=60, now=lambda: self.now)
         self.reader = EventReader(KEY.encode(), now=lambda: BEGAN + 1e6, age=1e8, limit=100_000)
 
-    def send(self, events: Sequence[Seen | Did]) -> None:
+    def send(self, events: Sequence[Seen | Did], sender: str = "shop") -> None:
         """Outcomes arrive when the last of them says."""
         shown = [
             exposure(e.id, e.user, e.time, key=KEY, uid=e.uid, arm=e.arm, captioned=e.captioned)
@@ -61,7 +61,7 @@ class Book:
         self.now = max([self.now, *(e.arrived for e in events if isinstance(e, Did))])
         with self.transaction():
             self.ledger.add_exposures(exposures.rows)
-            self.ledger.add_outcomes(outcomes.rows)
+            self.ledger.add_outcomes(outcomes.rows, sender=sender)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

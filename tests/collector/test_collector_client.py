@@ -15,7 +15,6 @@ import pytest
 
 from serving.rollout.evidence.codec import (
     CodecError,
-    QuantilesQuery,
     evidence_to_json,
     quantiles_from_json,
     quantiles_to_json,
@@ -23,13 +22,15 @@ from serving.rollout.evidence.codec import (
     query_to_json,
 )
 from serving.rollout.evidence.collector import CollectorEvidence
+from serving.rollout.evidence.quantiles import QuantilesQuery
 from serving.rollout.experiment.evidence import Evidence, EvidenceError, EvidenceQuery, Quality
 from serving.rollout.experiment.ports import MetricSource
 from serving.rollout.experiment.spec import Column
 from serving.rollout.statistics.moments import Moments
+from serving.rollout.statistics.winsor import CapError, CapRule, Caps
 from tests.collector.book import QUERY, SPENT
 from tests.collector.naive import Did, Seen, join
-from tests.collector.process import KEY, Process
+from tests.collector.process import KEY, TOKENS, Process
 from tests.collector.sent import exposure, outcome
 
 NOW = time.time()
@@ -40,8 +41,8 @@ def source() -> Iterator[Callable[..., CollectorEvidence]]:
     """Make clients; all are closed with the test."""
     with ExitStack() as stack:
 
-        def make(url: str, **settings: Any) -> CollectorEvidence:
-            made = CollectorEvidence(url, **settings)
+        def make(url: str, token: str | None = TOKENS["evidence"], **settings: Any) -> CollectorEvidence:
+            made = CollectorEvidence(url, token=token, **settings)
             stack.callback(made.close)
             return made
 
@@ -105,16 +106,20 @@ def test_evidence_over_http_is_the_naive_join_while_events_go_on_arriving(
         assert found.moments[arm].products == tuple(total * (1 << 1074) for total in products)
     assert found.exposed == expected.exposed
     assert found.quality.late == expected.late > 0
-    cap = asked.quantiles({SPENT: 0.9}, (datetime.fromtimestamp(NOW - 30000, UTC), datetime.fromtimestamp(NOW, UTC)))
-    assert 1 < cap["purchase_sum"] < 20
+    span = (datetime.fromtimestamp(NOW - 30000, UTC), datetime.fromtimestamp(NOW, UTC))
+    whole = asked.quantiles({SPENT: CapRule(0.9)}, span)
+    hour = asked.quantiles({SPENT: CapRule(0.9, nonzero=True)}, span, timedelta(hours=1))
+    assert 1 < hour.largest["purchase_sum"] < whole.largest["purchase_sum"] < 20
+    nobody = asked.quantiles({SPENT: CapRule(0.9)}, (span[0] - timedelta(days=9), span[0] - timedelta(days=8)))
+    assert (nobody.largest, nobody.least) == ({}, {})
+    assert "there are no events from" in nobody.notes[0]
 
 
 def test_a_token_is_sent(collector: Callable[..., Process], source: Callable[..., CollectorEvidence]) -> None:
-    token = "a token of good length"
-    process = collector(SIGHTLINE_COLLECTOR_TOKEN=token)
-    assert source(process.url, token=token).evidence(LATELY).exposed == {"stable": 0, "new": 0}
+    process = collector()
+    assert source(process.url).evidence(LATELY).exposed == {"stable": 0, "new": 0}
     with pytest.raises(EvidenceError, match=r"401.*Bearer"):
-        source(process.url).evidence(LATELY)
+        source(process.url, token=None).evidence(LATELY)
 
 
 def test_a_computation_that_takes_too_long_is_ended(
@@ -169,12 +174,26 @@ def test_the_collector_says_what_is_wrong_with_a_question(collector: Callable[..
 
 def test_questions_come_back_from_json_as_they_were() -> None:
     assert query_from_json(query_to_json(QUERY)) == QUERY
-    asked = QuantilesQuery({SPENT: 0.99}, (QUERY.as_of - timedelta(days=3), QUERY.as_of))
+    asked = QuantilesQuery({SPENT: CapRule(0.99)}, (QUERY.as_of - timedelta(days=3), QUERY.as_of))
     assert quantiles_from_json(quantiles_to_json(asked)) == asked
     with pytest.raises(CodecError, match="after its start"):
-        quantiles_to_json(QuantilesQuery({SPENT: 0.99}, (QUERY.as_of, QUERY.as_of)))
-    with pytest.raises(CodecError, match="quantile"):
-        quantiles_to_json(QuantilesQuery({SPENT: 1.0}, (QUERY.as_of, QUERY.as_of)))
+        quantiles_to_json(QuantilesQuery({SPENT: CapRule(0.99)}, (QUERY.as_of, QUERY.as_of)))
+    asked = QuantilesQuery({SPENT: CapRule(0.99, 0.01, nonzero=True)}, asked.span, timedelta(days=1))
+    assert quantiles_from_json(quantiles_to_json(asked)) == asked
+    with pytest.raises(CapError, match=r"quantile is 1\.0"):
+        CapRule(1.0)
+    with pytest.raises(CapError, match=r"lower quantile is 0\.9"):
+        CapRule(0.99, 0.9)
+
+
+def test_questions_of_an_older_controller_are_read() -> None:
+    old = json.loads(query_to_json(QUERY))
+    del old["floors"]
+    assert query_from_json(json.dumps(old).encode()) == QUERY
+    column = {"column": {"event": "purchase", "aggregate": "sum"}, "quantile": 0.99}
+    asked = {"columns": [column], "start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}
+    found = quantiles_from_json(json.dumps(asked).encode())
+    assert (found.columns, found.window) == ({SPENT: CapRule(0.99)}, None)
 
 
 PLAIN = EvidenceQuery(
@@ -201,7 +220,7 @@ def test_a_good_answer_is_read() -> None:
 @pytest.mark.parametrize(
     ("status", "content", "words"),
     [
-        (503, b'{"error": {"message": "busy"}}', "answers 503.*busy"),
+        (503, b'{"error": {"field": "evidence", "message": "busy"}}', "answers 503: evidence: busy"),
         (302, b"", "answers 302"),
         (200, b"<html>", "JSON"),
         (200, b"{}", "is missing"),
@@ -225,7 +244,7 @@ def test_a_collector_that_is_away_is_an_evidence_error(source: Callable[..., Col
     with pytest.raises(EvidenceError, match="ReadTimeout; is it running"):
         source("http://collector:8090", transport=httpx.MockTransport(away)).evidence(PLAIN)
     with pytest.raises(EvidenceError, match="does not answer"):
-        source("http://127.0.0.1:9").quantiles({SPENT: 0.9}, (QUERY.as_of, QUERY.as_of + timedelta(1)))
+        source("http://127.0.0.1:9").quantiles({SPENT: CapRule(0.9)}, (QUERY.as_of, QUERY.as_of + timedelta(1)))
 
 
 @pytest.mark.parametrize("url", ["collector:8090", "ftp://collector", "http://", "http://a:port"])
@@ -234,9 +253,16 @@ def test_an_address_that_is_none_is_an_evidence_error(url: str) -> None:
         CollectorEvidence(url)
 
 
+SOME = {SPENT: CapRule(0.9)}
+
+
 def test_caps_of_other_columns_are_an_evidence_error() -> None:
     span = (QUERY.as_of, QUERY.as_of + timedelta(1))
-    assert answering(200, b'{"caps": {"purchase_sum": 3.5}}').quantiles({SPENT: 0.9}, span) == {"purchase_sum": 3.5}
-    assert answering(500, b"").quantiles({}, span) == {}
+    assert answering(200, b'{"caps": {"purchase_sum": 3.5}}').quantiles(SOME, span) == Caps({"purchase_sum": 3.5})
+    assert answering(500, b"").quantiles({}, span) == Caps({})
     with pytest.raises(EvidenceError, match="caps of"):
-        answering(200, b'{"caps": {}}').quantiles({SPENT: 0.9}, span)
+        answering(200, b'{"caps": {}}').quantiles(SOME, span)
+    with pytest.raises(EvidenceError, match="caps of"):
+        answering(200, b'{"caps": {"click_sum": 2}, "notes": ["none"]}').quantiles(SOME, span)
+    notes = b'{"caps": {}, "notes": ["nobody"]}'
+    assert answering(200, notes).quantiles(SOME, span) == Caps({}, notes=("nobody",))

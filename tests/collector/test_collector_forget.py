@@ -4,8 +4,15 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 
-from tests.collector.process import KEY, Process
+import orjson
+import pytest
+
+from models.experiments.events import KEY_HEADER, key_fingerprint
+from serving.transformer.exposures.collector_sink import CollectorSink
+from serving.transformer.exposures.sink import Line, SinkError
+from tests.collector.process import KEY, TOKENS, Process
 from tests.collector.sent import UID, exposure, outcome, pseudonym
 
 NOW = time.time()
@@ -78,7 +85,9 @@ def test_forgetting_is_not_called_done_while_another_program_holds_old_pages(col
 def test_a_forgotten_user_is_out_of_the_evidence(collector: Callable[..., Process]) -> None:
     process = collector()
     process.post("/v1/exposures", [exposure(f"e{n}", f"user {n}", NOW - 7200, key=KEY) for n in range(3)])
+    assert process.post("/v1/users/find", {"users": ["user 1"]}).json() == {"users": 1, "exposures": 1, "outcomes": 0}
     process.post("/v1/users/forget", {"users": ["user 1"]})
+    assert process.post("/v1/users/find", {"users": ["user 1"]}).json() == {"users": 1, "exposures": 0, "outcomes": 0}
     question = {
         "experiment": "captions",
         "uid": UID,
@@ -91,3 +100,23 @@ def test_a_forgotten_user_is_out_of_the_evidence(collector: Callable[..., Proces
         "caps": {},
     }
     assert process.post("/v1/evidence", question).json()["exposed"] == {"stable": 2, "new": 0}
+
+
+def test_exposures_made_under_another_key_are_refused_and_not_lost_in_silence(
+    collector: Callable[..., Process],
+) -> None:
+    process = collector()
+    shown = [exposure("e", "ann", NOW, key="another key, long enough")]
+    refused = process.post("/v1/exposures", shown, headers={KEY_HEADER: key_fingerprint(b"another key, long enough")})
+    assert (refused.status_code, refused.json()["error"]["field"]) == (409, KEY_HEADER)
+    assert "SIGHTLINE_PSEUDONYM_KEY" in refused.text
+    shown = [exposure("e", "ann", NOW, key=KEY)]
+    address, token = f"{process.url}/v1/exposures", TOKENS["exposures"]
+    ours, others = (
+        CollectorSink(address, {"SIGHTLINE_COLLECTOR_TOKEN": token, "SIGHTLINE_PSEUDONYM_KEY": key})
+        for key in (KEY, "another key, long enough")
+    )
+    with closing(ours), closing(others):
+        assert ours.write([Line("e", NOW, orjson.dumps(shown[0]["data"]))]) == 1
+        with pytest.raises(SinkError, match="answers 409"):
+            others.write([Line("e2", NOW, orjson.dumps(shown[0]["data"]))])

@@ -1,5 +1,6 @@
 """The README's commands and lists against the process."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,10 @@ def test_the_example_answers_what_it_says(collector: Callable[..., Process]) -> 
     (example,) = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     promised = re.findall(r"^# (.*)$", example, re.MULTILINE)
     script = example.replace("http://127.0.0.1:8090", process.url)
-    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True, timeout=60)
+    environment = {"PATH": os.environ["PATH"], **process.environment()}
+    done = subprocess.run(
+        ["bash", "-ec", script], capture_output=True, text=True, check=True, timeout=60, env=environment
+    )
     assert done.stdout.replace("}{", "}\n{").splitlines() == promised
     assert len(promised) == 2
 

@@ -13,9 +13,10 @@ from serving.rollout.collector.join import CutError
 from serving.rollout.collector.ledger import Deleted
 from serving.rollout.evidence.collector import CollectorEvidence
 from serving.rollout.experiment.evidence import EvidenceError
+from serving.rollout.statistics.winsor import CapRule
 from tests.collector.book import BEGAN, HOUR, QUERY, Book
 from tests.collector.naive import Did, Seen
-from tests.collector.process import KEY, Process
+from tests.collector.process import KEY, TOKENS, Process
 from tests.collector.sent import UID, exposure, outcome
 
 NOW = time.time()
@@ -97,10 +98,10 @@ def test_a_collector_deletes_what_is_old_and_says_so(collector: Callable[..., Pr
         time.sleep(0.02)
     assert process.metric("sightline_collector_rows", kind="exposure") == 15
     assert process.metric("sightline_collector_deleted_total", reason="retention") == 4505
-    source = CollectorEvidence(process.url)
+    source = CollectorEvidence(process.url, token=TOKENS["evidence"])
     span = (datetime.fromtimestamp(NOW - 20 * 86400, UTC), datetime.fromtimestamp(NOW, UTC))
     with pytest.raises(EvidenceError, match=r"409.*kept"):
-        source.quantiles({QUERY.columns[0]: 0.9}, span)
+        source.quantiles({QUERY.columns[0]: CapRule(0.9)}, span)
     recent = replace(QUERY, uid=UID, before=(), caps={}, as_of=datetime.now(UTC))
     assert source.evidence(recent).exposed["stable"] >= 15  # what is cut lies before the experiment
     source.close()

@@ -10,19 +10,25 @@ from typing import Any
 import pytest
 
 from serving.rollout.collector.schema import open_for_writing
-from serving.rollout.collector.settings import Settings, SettingsError, read_key, read_settings, read_token
+from serving.rollout.collector.settings import Settings, SettingsError, read_key, read_settings
 from tests.collector.process import KEY, Process, free_port
 
 DEFAULTS = {
     "host": "0.0.0.0",
     "port": 8090,
+    "metrics_port": 8091,
     "retention_days": 90,
     "late_seconds": 3600,
     "max_body_bytes": 8 << 20,
     "max_batch": 5000,
+    "max_names": 2000,
     "max_waiting": 32,
+    "max_connections": 1000,
+    "max_events_per_second": 5000,
     "evidence_seconds": 300,
     "grace_seconds": 20,
+    "tls_certificate": None,
+    "tls_key": None,
 }
 
 
@@ -32,7 +38,7 @@ def test_defaults_are_the_promised_ones() -> None:
 
 
 def test_arguments_come_before_the_environment() -> None:
-    environment = {"SIGHTLINE_COLLECTOR_DATABASE": "/env", "SIGHTLINE_COLLECTOR_PORT": "8091"}
+    environment = {"SIGHTLINE_COLLECTOR_DATABASE": "/env", "SIGHTLINE_COLLECTOR_PORT": "8093"}
     settings = read_settings(["--port", "8092"], environment)
     assert (settings.database, settings.port) == (Path("/env"), 8092)
 
@@ -43,6 +49,8 @@ def test_arguments_come_before_the_environment() -> None:
         ([], {}, "database: is missing; give --database"),
         (["--database", "d", "--retention-days", "0"], {}, "retention_days: is '0'"),
         (["--database", "d", "--retention-days", "1", "--late-seconds", "90000"], {}, "none would be late"),
+        (["--database", "d", "--metrics-port", "8090"], {}, "metrics_port: is 8090, the port of events too"),
+        (["--database", "s3://b/x"], {}, "database: 's3://b/x' is a URI; expected a path of this machine"),
         (["--database", "d"], {"SIGHTLINE_COLLECTOR_PROT": "1"}, "no setting 'prot'"),
     ],
 )
@@ -53,14 +61,10 @@ def test_wrong_settings_are_named(argv: list[str], environment: dict[str, str], 
 
 def test_secrets_come_from_the_environment_and_are_never_told() -> None:
     assert read_key({"SIGHTLINE_PSEUDONYM_KEY": KEY}) == KEY.encode()
-    assert read_token({}) is None
-    assert read_settings(["--database", "d"], {"SIGHTLINE_COLLECTOR_TOKEN": "0123456789abcdef"})
+    assert read_settings(["--database", "d"], {"SIGHTLINE_COLLECTOR_OUTCOMES_TOKEN": "0123456789abcdef"})
     with pytest.raises(SettingsError, match="has 9 bytes; expected at least 16") as told:
         read_key({"SIGHTLINE_PSEUDONYM_KEY": "too short"})
     assert "too short" not in str(told.value)
-    for token in ("", "short", "0123456789abcdeé"):
-        with pytest.raises(SettingsError, match="SIGHTLINE_COLLECTOR_TOKEN"):
-            read_token({"SIGHTLINE_COLLECTOR_TOKEN": token})
 
 
 def run(process: Process) -> "subprocess.CompletedProcess[str]":
@@ -114,11 +118,11 @@ def test_a_database_that_cannot_be_used_is_refused_and_left_alone(tmp_path: Path
             other.execute("CREATE TABLE theirs (x)")
     else:
         with closing(sqlite3.connect(path, isolation_level=None)) as newer:
-            newer.execute("UPDATE meta SET value = 2 WHERE name = 'format'")
+            newer.execute("UPDATE meta SET value = 3 WHERE name = 'format'")
     before = path.read_bytes()
     refused = run(first)
     assert refused.returncode == 1
-    words = {"damaged": "not a database", "foreign": "another program's", "newer": "has format 2", "cut": "malformed"}
+    words = {"damaged": "not a database", "foreign": "another program's", "newer": "has format 3", "cut": "malformed"}
     assert words[kind] in refused.stderr
     assert path.read_bytes() == before
 

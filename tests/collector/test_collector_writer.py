@@ -46,7 +46,15 @@ async def made(tmp_path: Path) -> AsyncIterator[tuple[Writer, Faulty]]:
 
 
 def word(text: str) -> Callable[[Ledger], int]:
-    return lambda ledger: ledger._words.number(text)
+    """Store a word as an event that has it does; gives its number."""
+
+    def store(ledger: Ledger) -> int:
+        number = ledger._words.number("event", text)
+        ledger._words.used([number])
+        ledger._words.settle()
+        return number
+
+    return store
 
 
 async def test_a_commit_that_fails_is_told_to_all_who_shared_it_and_the_next_one_works(made: Any) -> None:

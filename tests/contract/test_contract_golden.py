@@ -19,7 +19,7 @@ def test_the_golden_file_is_whole() -> None:
         3,
         5,
         8,
-        10,
+        11,
     ]
 
 

@@ -173,7 +173,7 @@ BAD_PARTS = [
         "should match",
     ),
     (Contract, {"name": "c", "version": 1}, r"\(whole\): is without any feature; expected at least one feature; add"),
-    (Contract, {"name": "c", "version": 1, "format": 2}, "format: is 2; expected 1; change"),
+    (Contract, {"name": "c", "version": 1, "format": 3}, "format: is 3; expected 1 or 2; change"),
 ]
 
 

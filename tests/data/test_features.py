@@ -169,7 +169,7 @@ def test_own_columns_become_features_by_their_type() -> None:
     assert encodings["device"] == ("context", Vocabulary(values=("phone", "tv")))
     assert encodings["new"] == ("item", IntegerRange(low=0, high=1))
     price = next(feature for feature in contract.dense if feature.name == "price")
-    assert (price.mean, price.std, price.default) == (16.6667, 4.71405, 16.6667)
+    assert (price.mean, price.std, price.default) == (16.666667, 4.71405, 16.666667)
     assert (contract.name, contract.version) == ("shop", 3)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 LOAD, STOP_FILE = "e2e-load", "/tmp/stop"
 SCRIPT = Path(__file__).with_name("e2e_load.py")
+ATTACKS, ATTACKS_SCRIPT = "e2e-attacks", Path(__file__).with_name("e2e_attacks.py")
 
 
 def namespace(name: str) -> dict[str, Any]:
@@ -16,42 +17,54 @@ def namespace(name: str) -> dict[str, Any]:
 
 
 def load(image: str, url: str, grpc: str | None, user: str, items: Iterable[str], seconds: float) -> list[Any]:
-    """The load generator: its program in a ConfigMap, and a pod of the transformer's image that runs it."""
+    """The load generator, told by a file when to stop."""
     arguments = ["--url", url, "--user", user, "--items", ",".join(items)]
     arguments += ["--seconds", f"{seconds:g}", "--stop-file", STOP_FILE]
     if grpc is not None:
         arguments += ["--grpc", grpc]
+    return program(LOAD, SCRIPT, image, arguments, int(seconds) + 300)
+
+
+def attacks(image: str, addresses: Mapping[str, Iterable[str]], user: str, item: str) -> list[Any]:
+    """A neighbour that has none of the release's Secrets; `addresses` are those of each role's pods."""
+    arguments = ["--user", user, "--item", item]
+    arguments += [word for role, hosts in addresses.items() for host in hosts for word in (f"--{role}", host)]
+    return program(ATTACKS, ATTACKS_SCRIPT, image, arguments, 900)
+
+
+def program(name: str, script: Path, image: str, arguments: list[str], seconds: int) -> list[Any]:
+    """A program in a ConfigMap, and a pod of the transformer's image that runs it once."""
     restricted = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
     container = {
-        "name": "load",
+        "name": name,
         "image": image,
-        "command": ["python", f"/load/{SCRIPT.name}", *arguments],
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        "command": ["python", f"/program/{script.name}", *arguments],
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": restricted,
-        "volumeMounts": [{"name": "load", "mountPath": "/load"}, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": "program", "mountPath": "/program"}, {"name": "tmp", "mountPath": "/tmp"}],
     }
     spec = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": int(seconds) + 300,
+        "activeDeadlineSeconds": seconds,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 1,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
-        "volumes": [{"name": "load", "configMap": {"name": LOAD}}, {"name": "tmp", "emptyDir": {}}],
+        "volumes": [{"name": "program", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}],
     }
     return [
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": LOAD},
-            "data": {SCRIPT.name: SCRIPT.read_text()},
+            "metadata": {"name": name},
+            "data": {script.name: script.read_text()},
         },
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": LOAD}, "spec": spec},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec},
     ]
 
 
@@ -96,6 +109,12 @@ def ready(pod: Mapping[str, Any]) -> bool:
         return False
     conditions = pod.get("status", {}).get("conditions", [])
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def begun(pods: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether every container of one pod at least has started: there is a log to read."""
+    statuses = [pod.get("status", {}).get("containerStatuses", []) for pod in pods]
+    return any(each and all("waiting" not in one["state"] for one in each) for each in statuses)
 
 
 def uids(pods: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:

@@ -4,7 +4,10 @@ The cluster may be bare: no metrics server, no LoadBalancer, no StorageClass, on
 """
 
 import json
+import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,8 @@ def rolled(release: Any, value: str) -> None:
 def test_the_install_is_ready_in_a_restricted_namespace(installed: Any, cluster: Cluster) -> None:
     release, printed = installed
     assert "would violate PodSecurity" not in printed
-    serving = [pod for pod in release.pods() if pod["metadata"]["labels"].get("batch.kubernetes.io/job-name") is None]
+    stay = [pod for pod in release.pods() if "deletionTimestamp" not in pod["metadata"]]  # others are being replaced
+    serving = [pod for pod in stay if pod["metadata"]["labels"].get("batch.kubernetes.io/job-name") is None]
     assert {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in serving} == {*ROLLING, "items"}
     assert [pod["metadata"]["name"] for pod in serving if not objects.ready(pod)] == []
 
@@ -94,18 +98,61 @@ def whole(pods: list[dict[str, Any]], gone: str) -> bool:
     return sum(map(objects.ready, pods)) == 2 and gone not in {pod["metadata"]["uid"] for pod in pods}
 
 
-def test_a_training_job_ends_with_a_bundle(release: Any, cluster: Cluster, pytestconfig: pytest.Config) -> None:
-    job = yaml.safe_load((ROOT / "manifests" / "jobs" / "train.yaml").read_text())
-    text = json.dumps(objects.modest(job, pytestconfig.getoption("--image-registry")))
-    name = cluster.kubectl("create", "--filename", "-", "--output", "name", stdin=text).strip()
-    until(f"{name} has ended", lambda: objects.finished(cluster.get(name)) is not None, 1800, pause=5)
-    pods = cluster.get("pods", "--selector", f"batch.kubernetes.io/job-name={name.partition('/')[2]}")["items"]
-    assert objects.finished(cluster.get(name)) == "Complete", objects.termination_messages(pods)
+def submitted(cluster: Cluster, kind: str, registry: str, folder: Path, *options: str) -> str:
+    """A Job of manifests/jobs, made by `sightline job submit` with its claim; its name."""
+    claim, job = yaml.safe_load_all((ROOT / "manifests" / "jobs" / f"{kind}.yaml").read_text())
+    file = folder / f"{kind}.yaml"
+    file.write_text(yaml.safe_dump_all([claim, objects.modest(job, registry)]))
+    command = [str(Path(sys.executable).with_name("sightline")), "--json", "job", "submit", str(file)]
+    command += ["--namespace", cluster.namespace, *(word for option in options for word in ("--set", option))]
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)[-1]["name"])
+
+
+def pods_of_job(cluster: Cluster, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = cluster.get("pods", "--selector", f"batch.kubernetes.io/job-name={name}")["items"]
+    return found
+
+
+def last_words(cluster: Cluster, name: str) -> dict[str, Any]:
+    """What a Job told when it was done."""
+    until(f"{name} has ended", lambda: objects.finished(cluster.get("job", name)) is not None, 1800, pause=5)
+    pods = pods_of_job(cluster, name)
+    assert objects.finished(cluster.get("job", name)) == "Complete", objects.termination_messages(pods)
     told = [json.loads(message) for message in objects.termination_messages(pods)]
     (done,) = [message for message in told if message["outcome"] == "done"]
+    return dict(done)
+
+
+def test_a_training_pod_that_is_lost_goes_on_and_its_bundle_outlives_it(
+    release: Any, cluster: Cluster, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    registry = pytestconfig.getoption("--image-registry")
+    name = submitted(cluster, "train", registry, tmp_path, "checkpoint-seconds=1", "workers=1")
+    log = lambda: cluster.kubectl("logs", f"job/{name}")  # noqa: E731
+    until("its container has started", lambda: objects.begun(pods_of_job(cluster, name)), 300)
+    until("a run is done", lambda: re.search(r" [1-9]\.\d\d of \d+ training runs done", log()), 900, pause=2)
+    (first,) = pods_of_job(cluster, name)
+    cluster.kubectl("delete", "pod", first["metadata"]["name"], "--wait=false")
+    done = last_words(cluster, name)
     assert done["job"] == "train"
-    assert done["bundles"]
     assert done["contract_digest"].startswith("sha256:")
+    begun = re.search(r" (\d+\.\d\d) of \d+ training runs done", log())
+    claims = cluster.get("persistentvolumeclaims")["items"]
+    if [claim for claim in claims if claim["metadata"]["name"] == "sightline-jobs"]:
+        assert begun
+        assert float(begun[1]) >= 1, "what the first pod had trained was trained again"
+        assert "warnings" not in done
+        cluster.kubectl("delete", "job", name, "--wait")
+        bundle = done["bundles"]["ranker"]
+        copy = submitted(cluster, "publish", registry, tmp_path, f"bundle={bundle}", "out-store=/volume/copies")
+        assert last_words(cluster, copy)["contract_digest"] == done["contract_digest"]
+    else:
+        assert any("goes with this pod" in warning for warning in done["warnings"])
+    cluster.kubectl("delete", "jobs", "--selector", "app.kubernetes.io/component in (train, publish)", "--wait")
+    cluster.kubectl("delete", "persistentvolumeclaim", "sightline-jobs", "--ignore-not-found", "--wait")
 
 
 def test_a_changed_configuration_rolls_its_pods_and_no_others(release: Any, cluster: Cluster) -> None:

@@ -124,6 +124,18 @@ def test_manifests_are_valid(version: str) -> None:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
+def test_the_attacks_pod_has_no_account_and_every_address() -> None:
+    config, pod = objects.attacks("image:1", {"items": ["10.0.0.1", "10.0.0.2"], "ranker": ["10.0.0.3"]}, "u", "i")
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    command = pod["spec"]["containers"][0]["command"]
+    assert command[2:] == [
+        *("--user", "u", "--item", "i"),
+        *("--items", "10.0.0.1", "--items", "10.0.0.2"),
+        *("--ranker", "10.0.0.3"),
+    ]
+    compile(config["data"]["e2e_attacks.py"], "e2e_attacks.py", "exec")
+
+
 def test_the_load_pod_is_restricted_and_bounded() -> None:
     _, pod = objects.load("image:1", "http://x:8080", None, "1", ("1",), 600)
     assert pod["spec"]["activeDeadlineSeconds"] == 900
@@ -163,12 +175,15 @@ def test_a_job_and_its_message_are_read() -> None:
     assert objects.finished({"status": {"conditions": [{"type": "FailureTarget", "status": "True"}]}}) is None
     assert objects.finished({"status": {"conditions": [{"type": "Failed", "status": "True"}]}}) == "Failed"
     running = {"status": {"containerStatuses": [{"state": {"running": {}}}]}}
+    creating = {"status": {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}}
+    assert [objects.begun([each]) for each in ({}, creating, running)] == [False, False, True]
     ended = {"status": {"containerStatuses": [{"state": {"terminated": {"message": "{}"}}}]}}
     assert objects.termination_messages([running, ended]) == ["{}"]
 
 
 def test_the_training_job_of_manifests_is_made_to_fit_a_small_node() -> None:
-    job = yaml.safe_load((objects.SCRIPT.parents[2] / "manifests" / "jobs" / "train.yaml").read_text())
+    claim, job = yaml.safe_load_all((objects.SCRIPT.parents[2] / "manifests" / "jobs" / "train.yaml").read_text())
+    assert claim["kind"] == "PersistentVolumeClaim"
     (here,) = objects.modest(job, "")["spec"]["template"]["spec"]["containers"]
     assert here["resources"]["requests"] == {"cpu": "100m", "memory": "512Mi"}
     assert here["resources"]["limits"] == job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
@@ -250,5 +265,5 @@ def test_the_cluster_tests_are_collected_and_skipped_with_a_line_each(pytestconf
     ]
     told = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False).stdout
     assert "needs a cluster: make e2e KUBECONFIG=path" in told
-    assert told.count("SKIPPED") == 2, "a line for each file"
-    assert " 13 skipped" in told or told.splitlines()[-1].startswith("13 skipped"), told
+    assert told.count("SKIPPED") == 3, "a line for each file"
+    assert " 14 skipped" in told or told.splitlines()[-1].startswith("14 skipped"), told

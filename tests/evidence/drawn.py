@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from serving.rollout.experiment.evidence import Day, Evidence, EvidenceQuery, Quality
+from serving.rollout.experiment.evidence import Arrived, Day, Evidence, EvidenceQuery, Quality
 from serving.rollout.experiment.spec import Aggregate, Column, SqlEvidence
 from serving.rollout.statistics.moments import Moments
 
@@ -148,7 +148,21 @@ def expected(events: Events, asked: EvidenceQuery) -> Evidence:
             switched=len(switched),
             capped=capped,
         ),
+        arrivals=_arrivals(events, wanted - {"exposure"}, (began, now), set(of_user)) if ours else {},
     )
+
+
+def _arrivals(events: Events, wanted: set[str], span: tuple[float, float], exposed: set[str]) -> dict[str, Arrived]:
+    recent = {each["id"]: each for each in events.outcomes if span[0] <= each["time"] <= span[1]}.values()
+
+    def of(event: str) -> Arrived:
+        theirs = [each["user"] in exposed for each in recent if each["event"] == event]
+        return Arrived(sum(theirs), len(theirs) - sum(theirs))
+
+    told = {event: of(event) for event in wanted}
+    if any(not each.exposed for each in told.values()):
+        told |= {event: of(event) for event in {each["event"] for each in recent}}
+    return told
 
 
 def number(column: Column, events: Sequence[Event]) -> float:

@@ -1,13 +1,9 @@
 """Events in S3, served by moto on loopback: what is allowed is read, new files are seen, faults say what they are."""
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import s3fs
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from serving.rollout.evidence.sql import SqlSource
 from serving.rollout.experiment.evidence import EvidenceError
@@ -15,26 +11,10 @@ from serving.rollout.experiment.spec import SqlEvidence
 from tests.evidence.drawn import drawn, expected, of_parquet, query
 
 
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3fs.S3FileSystem]:
-    server = make_server("localhost", 0, DomainDispatcherApplication(create_backend_app), threaded=False)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://localhost:{server.server_port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a password")
-    yield s3fs.S3FileSystem(skip_instance_cache=True)
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
-
-
-def test_events_are_read_from_an_allowed_folder_of_a_bucket(tmp_path: Path, store: s3fs.S3FileSystem) -> None:
+def test_events_are_read_from_an_allowed_folder_of_a_bucket(tmp_path: Path, s3_files: s3fs.S3FileSystem) -> None:
     events = drawn(1, whole=True)
     of_parquet(tmp_path, events)
-    store.mkdir("site")
+    s3_files.mkdir("site")
     given = SqlEvidence(
         kind="users",
         exposures="s3://site/log/exposures*.parquet",
@@ -44,13 +24,13 @@ def test_events_are_read_from_an_allowed_folder_of_a_bucket(tmp_path: Path, stor
     with pytest.raises(EvidenceError, match="No files found"):
         source.evidence(query())
     for name in ("exposures", "outcomes"):
-        store.put(f"{tmp_path}/{name}.parquet", f"site/log/{name}.parquet")
+        s3_files.put(f"{tmp_path}/{name}.parquet", f"site/log/{name}.parquet")
     assert source.evidence(query()) == expected(events, query())
     with pytest.raises(EvidenceError, match="Cannot access file"):
         SqlSource(given, folders=["s3://site/other"]).evidence(query())
 
 
-def test_a_store_that_is_away_or_unknown_says_so(store: s3fs.S3FileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_or_unknown_says_so(s3_files: s3fs.S3FileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
     given = SqlEvidence(query="FROM read_parquet('s3://site/sums.parquet')")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

@@ -2,9 +2,12 @@
 
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 
@@ -14,9 +17,10 @@ from serving.rollout.collector.events import EventReader
 from serving.rollout.collector.history import quantiles
 from serving.rollout.collector.ledger import Ledger
 from serving.rollout.collector.schema import open_for_reading, open_for_writing
-from serving.rollout.evidence.codec import QuantilesQuery
+from serving.rollout.evidence.quantiles import QuantilesQuery
 from serving.rollout.evidence.sql import SqlSource
 from serving.rollout.experiment.evidence import Evidence, EvidenceQuery
+from serving.rollout.statistics.winsor import CapRule
 from tests.evidence.drawn import CLICKS, DAY, RANKINGS, SPENT, START, Events, drawn, of_parquet, query
 
 KEY = b"a key of pseudonyms"
@@ -50,7 +54,7 @@ def collect(folder: Path, events: Events) -> None:
         connection.execute("BEGIN IMMEDIATE")
         for batch, add in (
             (reader.exposures(orjson.dumps(shown)), ledger.add_exposures),
-            (reader.outcomes(orjson.dumps(acts)), ledger.add_outcomes),
+            (reader.outcomes(orjson.dumps(acts)), partial(ledger.add_outcomes, sender="shop")),
         ):
             assert not batch.faults
             add(batch.rows)  # type: ignore[operator]
@@ -86,11 +90,30 @@ def test_both_give_the_same_evidence_to_the_last_bit(tmp_path: Path, seed: int) 
 def test_both_give_the_same_caps(tmp_path: Path) -> None:
     events = drawn(200, whole=False, users=200)
     collect(tmp_path, events)
-    wanted = {SPENT: 0.9, CLICKS: 0.99, RANKINGS: 0.5}
+    wanted = {SPENT: CapRule(0.9), CLICKS: CapRule(0.99), RANKINGS: CapRule(0.5)}
     span = (datetime.fromtimestamp(START, UTC), datetime.fromtimestamp(START + 3 * DAY, UTC))
-    with closing(open_for_reading(tmp_path)) as connection:
-        columns.install(connection)
-        by_collector = quantiles(connection, QuantilesQuery(wanted, span))
     source = SqlSource(of_parquet(tmp_path, events), folders=[str(tmp_path)])
-    assert source.quantiles(wanted, span) == by_collector
-    assert by_collector["spend_sum"] > 0
+    both = {**wanted, SPENT: CapRule(0.9, 0.2, nonzero=True)}
+    for rules, window in ((wanted, None), (both, None), (both, timedelta(hours=9)), (both, timedelta(days=9))):
+        with closing(open_for_reading(tmp_path)) as connection:
+            columns.install(connection)
+            by_collector = quantiles(connection, QuantilesQuery(rules, span, window))
+        assert source.quantiles(rules, span, window) == by_collector
+        assert (by_collector.largest.get("spend_sum", 0) > 0) == (window != timedelta(days=9))
+        if window == timedelta(hours=9):
+            assert by_collector.largest["spend_sum"] == in_windows(events, span[0], span[1], window, 0.9)
+
+
+def in_windows(events: Events, start: datetime, end: datetime, window: timedelta, quantile: float) -> float:
+    """By hand: what users who spent anything in their window spent, from each one's first event on."""
+    begin, last, long = start.timestamp(), end.timestamp(), window.total_seconds()
+    once = {each["id"]: each for each in (*events.exposures, *events.outcomes)}.values()
+    inside = [each for each in once if begin <= each["time"] < last]
+    first = {user: min(e["time"] for e in inside if e["user"] == user) for user in {e["user"] for e in inside}}
+    spent = [
+        sum((Fraction(e["value"]) for e in inside
+             if e["user"] == user and e.get("event") == "spend" and since <= e["time"] < since + long), Fraction(0))
+        for user, since in first.items()
+        if since <= last - long
+    ]  # fmt: skip
+    return float(np.quantile([float(each) for each in spent if each], quantile, method="higher"))

@@ -14,6 +14,7 @@ from serving.rollout.evidence.sql import SqlSource
 from serving.rollout.experiment.evidence import Evidence, EvidenceError, EvidenceQuery, Quality
 from serving.rollout.experiment.spec import Aggregate, Column, SqlEvidence
 from serving.rollout.statistics.moments import Moments
+from serving.rollout.statistics.winsor import CapRule
 
 CLICKS = Column(event="click", aggregate=Aggregate.COUNT)
 SPENT = Column(event="spend", aggregate=Aggregate.SUM)
@@ -237,5 +238,6 @@ def test_a_query_that_cannot_be_asked_says_why(tmp_path: Path, text: str, says: 
 def test_sums_cannot_be_capped(tmp_path: Path) -> None:
     with pytest.raises(EvidenceError, match=r"caps are wanted for \['spend_sum'\]"):
         ask(row(), tmp_path, query(caps={"spend_sum": 3.0}))
+    of_sums = SqlSource(SqlEvidence(query=row()), folders=[])
     with pytest.raises(EvidenceError, match="no users to take a quantile of"):
-        SqlSource(SqlEvidence(query=row()), folders=[]).quantiles({SPENT: 0.99}, (NOW - timedelta(days=9), NOW))
+        of_sums.quantiles({SPENT: CapRule(0.99)}, (NOW - timedelta(days=9), NOW))

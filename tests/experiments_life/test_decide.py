@@ -53,7 +53,7 @@ def seen_in(state: State, **changes: Any) -> Seen:
 
 
 SERVING = (Phase.SHADOW, Phase.RUNNING, Phase.WAITING, Phase.PROMOTING)
-BREACH: dict[str, Any] = {"readings": (Reading("failures", 0.5, 0.01),)}
+BREACH: dict[str, Any] = {"readings": (Reading("failures", 0.5, 0.01, breached=True),)}
 DANGERS: list[tuple[str, dict[str, Any], Phase]] = [
     ("GuardrailBreached", BREACH, Phase.ROLLED_BACK),
     ("StableChanged", {"stable": "v7"}, Phase.ABORTED),
@@ -111,6 +111,8 @@ NOT_CLEAR: list[tuple[str, dict[str, Any]]] = [
     ("a guardrail has no data", {"readings": (Reading("failures", None, 0.01),)}),
     ("a guardrail is not a number", {"readings": (Reading("failures", float("nan"), 0.01),)}),
     ("a guardrail was not read", {"readings": ()}),
+    ("a guardrail has too few rankings", {"readings": (Reading("failures", None, 0.01, few=True),)}),
+    ("a value is above its limit, not surely", {"readings": (Reading("failures", 0.02, 0.01),)}),
     ("Prometheus is away", {"blind": "guardrails: no answer"}),
     ("the candidate is not ready", {"candidate": CandidateState(Readiness.STARTING, HOST)}),
     ("the assignment is not in place", {"published": None}),

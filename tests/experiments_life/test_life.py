@@ -1,13 +1,17 @@
 """Whole lives of an experiment, by the controller's own steps in a world in memory."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from serving.rollout.experiment.durations import length
+from serving.rollout.experiment.observe import evidence_query
 from serving.rollout.experiment.ports import RefusedError, RetryError
 from serving.rollout.experiment.reconcile import finish
 from serving.rollout.experiment.state import Phase
 from serving.rollout.experiment.world import World
+from serving.rollout.statistics.winsor import CapRule
 from tests.experiments_life.worlds import NAME, UID, Life, spec_of
 
 
@@ -140,11 +144,12 @@ def test_the_first_exposures_end_the_wait_for_data_before_the_next_look_is_due()
     for _ in range(3):
         life.pass_time(timedelta(minutes=3))
         life.step()
-    assert life.state.blind is not None
+    assert life.state.few is not None
+    assert life.state.blind is None, "the collector answers: nobody came so far"
     life.metrics.rate = rate
     life.pass_time(timedelta(minutes=3))
     life.step()
-    assert life.state.blind is None
+    assert life.state.few is None
     assert len(life.state.looks) == 1
     assert life.run().phase is Phase.PROMOTED
 
@@ -330,7 +335,10 @@ def test_paused_keeps_stages_and_wins_back_and_lets_guardrails_act():
 
 def test_a_win_found_while_paused_is_acted_on_when_resumed():
     life = Life()
+    life.metrics.clicks = (0.3, 0.3)
     life.run_to(Phase.RUNNING)
+    life.run(hours=8)
+    life.metrics.clicks = (0.3, 0.4)
     life.spec = spec_of(paused=True)
     for _ in range(60):
         life.step()
@@ -449,7 +457,7 @@ def test_a_promotion_in_the_middle_is_done_before_the_resource_goes():
 
 
 def test_caps_are_read_before_the_first_user():
-    life = Life(spec_of(primaryMetric__capQuantile=0.99))
+    life = summed()
     life.metrics.away = True
     for _ in range(10):
         life.step()
@@ -458,4 +466,64 @@ def test_caps_are_read_before_the_first_user():
     assert "caps" in life.state.message
     life.metrics.away = False
     life.run_to(Phase.RUNNING)
-    assert life.state.caps == {"click_any": 10.0}
+    assert life.state.caps == {"click_sum": 10.0, "click_sum_before": 140.0}
+
+
+def test_once_or_not_at_all_for_a_user_needs_no_cap():
+    life = Life(spec_of(primaryMetric__capQuantile=0.99))
+    life.run_to(Phase.RUNNING)
+    assert (life.state.caps, life.metrics.caps_asked) == ({}, [])
+
+
+def summed(**changes: Any) -> Life:
+    metric = {"name": "clicks", "numerator": {"event": "click"}, "capQuantile": 0.99}
+    return Life(spec_of(primaryMetric={**metric, **changes}))
+
+
+def test_caps_are_of_windows_like_the_experiments_and_the_covariate_has_its_own():
+    life = summed(capLowerQuantile=0.01, capNonzero=True)
+    life.run_to(Phase.RUNNING)
+    (of_window, of_before), window, before = life.metrics.caps_asked, life.spec.window, timedelta(days=14)
+    rule = CapRule(0.99, 0.01, nonzero=True)
+    (column,) = life.spec.columns()
+    assert (of_window[0], of_before[0]) == ({column: rule}, {column: rule})
+    assert (of_window[2], of_before[2]) == (window, None)
+    assert of_window[1][1] - of_window[1][0] == before + window
+    assert of_before[1][1] - of_before[1][0] == before
+    assert life.state.caps == {"click_sum": 10.0, "click_sum_before": 140.0}
+    assert life.state.floors == {"click_sum": -1.0, "click_sum_before": -1.0}
+    query = evidence_query(NAME, UID, life.spec, life.state, life.clock.now())
+    assert (query.caps, query.floors) == (life.state.caps, life.state.floors)
+    (told,) = [each for each in life.state.log if each.reason == "CapsRead"]
+    assert "click_sum at most 10, click_sum_before at most 140, click_sum at least -1" in told.message
+
+
+def test_without_a_history_it_begins_uncapped_and_says_so():
+    life = summed()
+    life.metrics.no_history = True
+    life.run_to(Phase.RUNNING)
+    assert (life.state.caps, life.state.caps_read) == ({}, True)
+    (told,) = [each for each in life.state.log if each.reason == "CapsRead"]
+    assert told.warning
+    assert "numbers are not capped" in told.message
+
+
+def test_a_source_of_caps_that_never_answers_is_waited_for_within_the_start_limit():
+    life = summed()
+    life.metrics.away = True
+    for _ in range(60):
+        life.step()
+        life.pass_time(timedelta(minutes=1))
+    assert life.state.phase is Phase.REJECTED
+    assert life.state.reason == "CapsNeverRead"
+    assert "the collector does not answer" in life.state.message
+
+
+@pytest.mark.parametrize(("stable", "candidate", "phase"), [(0.3, 0.0, Phase.ROLLED_BACK), (0.0, 0.3, Phase.WON)])
+def test_nothing_at_all_in_an_arm_is_decided_long_before_the_maximum_time(stable, candidate, phase):
+    life = Life(spec_of(promotion="report"))
+    life.metrics.clicks = (stable, candidate)
+    state = life.run(step=timedelta(minutes=10))
+    assert state.phase is phase
+    assert state.watched < length(life.spec.analysis.maximum_time).total_seconds() / 2
+    assert state.looks[-1].primary.absolute == pytest.approx(candidate - stable, abs=1e-3)

@@ -15,6 +15,7 @@ from serving.rollout.experiment.spec import Column, ExperimentSpec
 from serving.rollout.experiment.state import State
 from serving.rollout.experiment.world import World
 from serving.rollout.statistics.moments import Moments
+from serving.rollout.statistics.winsor import CapRule, Caps
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 BUNDLE = VerifiedBundle("sha256:" + "b" * 64, "sha256:" + "c" * 64)
@@ -128,6 +129,9 @@ class MemoryCluster:
         self.stable_bundle = "half" if self.promoted_steps < self.promotion_steps else "s3://models/ranker/7"
         return self.promoted_steps == self.promotion_steps
 
+    def replaced(self) -> int:
+        return self.promoted_steps
+
     def stable(self) -> str | None:
         return self.stable_bundle
 
@@ -174,6 +178,8 @@ class MemoryMetrics:
     away: bool = False
     met: list[tuple[datetime, float]] = field(default_factory=list)
     asked: int = 0
+    no_history: bool = False
+    caps_asked: list[tuple[Any, ...]] = field(default_factory=list)
 
     def pass_time(self, hours: float) -> None:
         """Users come."""
@@ -191,10 +197,16 @@ class MemoryMetrics:
         sums = {arm: _sums(int(mature), click) for arm, click in zip(("stable", "candidate"), self.clicks, strict=True)}
         return Evidence(query.as_of, exposed, sums, sums)
 
-    def quantiles(self, columns: Mapping[Column, float], span: tuple[datetime, datetime]) -> Mapping[str, float]:
+    def quantiles(
+        self, rules: Mapping[Column, CapRule], span: tuple[datetime, datetime], window: timedelta | None = None
+    ) -> Caps:
         if self.away:
             raise EvidenceError("the collector does not answer")
-        return {column.name: 10.0 for column in columns}
+        self.caps_asked.append((dict(rules), span, window))
+        if self.no_history:
+            return Caps({}, notes=("there are no events: numbers are not capped",))
+        low = {column.name: -1.0 for column, rule in rules.items() if rule.lower is not None}
+        return Caps({column.name: 10.0 if window else 140.0 for column in rules}, low)
 
 
 def _sums(users: int, clicks: float) -> Moments:
@@ -207,14 +219,30 @@ class MemoryGuardrails:
     assignments: MemoryAssignments
     value: float | None = 0.001
     away: bool = False
+    few: bool = False
+    """Prometheus answers, and too few rankings came."""
+    unsure: bool = False
+    """Values above the limit are no proof."""
+    counted: bool = True
 
-    def read(self, spec: ExperimentSpec, experiment: str, now: datetime) -> Sequence[Reading]:
+    def read(
+        self, spec: ExperimentSpec, experiment: str, now: datetime, since: datetime | None = None
+    ) -> Sequence[Reading]:
         if self.away:
             raise RetryError("Prometheus does not answer")
         published = self.assignments.published(UID)
         value = self.value if published is not None and published.share else None
         return [
-            Reading(each.name, value, each.limit, "" if value is not None else "no samples") for each in spec.guardrails
+            Reading(
+                each.name,
+                None if self.few else value,
+                each.limit,
+                "4 rankings" if self.few else "" if value is not None else "no samples",
+                breached=not self.unsure and value is not None and value > each.limit,
+                few=self.few,
+                counted=self.counted,
+            )
+            for each in spec.guardrails
         ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from serving.rollout.collector.schema import FILE
 from serving.transformer.exposures import recorder as module
 from serving.transformer.exposures.recorder import open_recorder
-from tests.collector.process import Process, free_port
+from tests.collector.process import TOKENS, Process, free_port
 
 
 async def test_what_is_written_is_in_the_collectors_database(
@@ -19,8 +19,8 @@ async def test_what_is_written_is_in_the_collectors_database(
 ) -> None:
     monkeypatch.setattr(module, "PAUSES", (0.05,) * 400)
     told = kit.told
-    environ = {"SIGHTLINE_COLLECTOR_TOKEN": "let-me-in-if-you-please"}
-    process = Process(tmp_path, free_port(), (), environ).start()
+    environ = {"SIGHTLINE_COLLECTOR_TOKEN": TOKENS["exposures"]}
+    process = Process(tmp_path, free_port()).start()
     uri = f"{process.url}/v1/exposures"
     recorder = open_recorder(uri, queue=5000, environment=environ, count=told.count, waiting=told.waiting)
     try:

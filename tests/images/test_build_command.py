@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,38 @@ def test_images_carry_their_version_and_revision(build):
     assert labels["created"].endswith("Z")
     assert labels["source"] == "https://example.com/sightline"
     assert labels["licenses"] == "Apache-2.0"
+
+
+def test_images_name_their_base_and_its_digest(build):
+    base = f"registry.example.com/python:3.11@sha256:{'a' * 64}"
+    _, asked = build("docker", ROLES="ranker items", BASE=base)
+    ranker, items = (
+        {name.rpartition("image.")[2]: value for name, _, value in map(partitioned, values(call, "--label"))}
+        for call in asked
+        if call[0] == "build"
+    )
+    assert (ranker["base.name"], ranker["base.digest"]) == tuple(base.split("@"))
+    default = re.search(r"^ARG SYSTEM_BASE=([^@\s]+)", (ROOT / "serving/Dockerfile").read_text(), re.MULTILINE)[1]
+    assert items["base.name"] == default
+
+
+def partitioned(label):
+    return label.partition("=")
+
+
+def test_the_same_commit_says_the_same_time_and_it_can_be_chosen(build):
+    created = []
+    for chosen in ({}, {}, {"SOURCE_DATE_EPOCH": "0"}):
+        _, asked = build("docker", ROLES="ranker", **chosen)
+        labels = dict(label.split("=", 1) for label in values(asked[-2], "--label"))
+        created.append(labels["org.opencontainers.image.created"])
+    assert created[0] == created[1]
+    assert created[2] == "1970-01-01T00:00:00Z"
+
+
+def test_security_updates_can_be_left_out(build):
+    _, asked = build("docker", ROLES="items", UPDATES="no")
+    assert "UPDATES=no" in values(asked[0], "--build-arg")
 
 
 def test_cuda_is_a_build_argument_and_part_of_the_tag(build):

@@ -1,9 +1,11 @@
 """The Dockerfile as text: what it pins, what it installs, and that chart, extras and code agree with it."""
 
+import hashlib
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,11 +15,13 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from serving.images.locked import canonical, divide, entries
 from training.revision import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("captioner", "transformer", "ranker", "trainer", "rollout", "items")
 PYTHON_ROLES = ROLES[:-1]
+LOCKED = ROOT / "serving" / "images" / "locked.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "serving" / "Dockerfile").read_text())
 
@@ -53,7 +57,9 @@ def test_every_image_comes_from_a_pinned_base():
     outside = {source for source in sources if source not in stages()}
     assert outside == {"${BASE}", "${SYSTEM_BASE}"}
     for name in ("BASE", "SYSTEM_BASE"):
-        assert re.fullmatch(r"docker\.io/library/(python|debian):\d+\.\d+[\w.-]*", arguments[name]), arguments[name]
+        assert re.fullmatch(
+            r"docker\.io/library/(python|debian):\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", arguments[name]
+        ), arguments[name]
     assert arguments["BASE"].startswith("docker.io/library/python:3.11.")
     assert "latest" not in DOCKERFILE
 
@@ -219,12 +225,62 @@ def test_the_programs_of_experiments_start_with_the_libraries_of_their_image(pro
     assert answer.returncode == 0, answer.stderr
 
 
-def test_every_requirement_of_the_images_is_in_the_lock():
-    lock = {line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
+def test_every_requirement_of_the_images_is_in_the_lock_with_digests():
+    lock = entries((ROOT / "requirements.lock").read_text())
     wanted = {
-        re.match(r"[A-Za-z0-9_.-]+", line).group().lower()
+        canonical(re.match(r"[A-Za-z0-9_.-]+", line).group())
         for role in PYTHON_ROLES
         for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"][role]
     }
     assert len(wanted) > 20
-    assert wanted - {name.lower() for name in lock} == set()
+    assert wanted - set(lock) == {"torch"}  # its builds differ
+    assert [name for name, entry in lock.items() if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)] == []
+
+
+LOCK = """\
+# a remark
+numpy==1.26.4 \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+typing-extensions==4.16.0 \\
+    --hash=sha256:cc
+"""
+
+
+def test_what_the_lock_has_is_installed_by_digests_and_the_rest_by_version():
+    locked, rest = divide(LOCK, {"Typing_Extensions": "4.16.0", "torch": "2.13.0+cpu"})
+    assert locked == ["typing-extensions==4.16.0 \\\n    --hash=sha256:cc"]
+    assert rest == ["torch==2.13.0+cpu"]
+    with pytest.raises(ValueError, match=r"numpy 1\.26\.5 is planned, and the lock has numpy==1\.26\.4: make lock"):
+        divide(LOCK, {"numpy": "1.26.5"})
+
+
+def test_pip_refuses_a_file_of_other_bytes(tmp_path):
+    """With the entries as they are written for an image: one wheel, whose digest is and is not the lock's."""
+    wheel = tmp_path / "one-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("one.py", "")
+        file.writestr("one-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: one\nVersion: 1.0\n")
+        file.writestr("one-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr("one-1.0.dist-info/RECORD", "")
+    (tmp_path / "plan.json").write_text('{"install": [{"metadata": {"name": "one", "version": "1.0"}}]}')
+    for digest, said in ((hashlib.sha256(wheel.read_bytes()).hexdigest(), ""), ("0" * 64, "DO NOT MATCH THE HASHES")):
+        (tmp_path / "lock").write_text(f"one==1.0 \\\n    --hash=sha256:{digest}\n")
+        written = ["lock", "plan.json", "--locked", "locked.txt", "--rest", "rest.txt"]
+        assert subprocess.run([sys.executable, LOCKED, *written], cwd=tmp_path, check=False).returncode == 0
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--no-index",
+            "--find-links",
+            ".",
+            "--require-hashes",
+        ]
+        pip += ["--target", "here", "--upgrade", "--requirement", "locked.txt"]
+        done = subprocess.run(pip, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) == (said == "")
+        assert said in done.stderr
+        assert (tmp_path / "rest.txt").read_text() == ""

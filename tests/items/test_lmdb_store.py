@@ -102,8 +102,8 @@ def test_a_newer_folder_format_is_refused(folder: Path) -> None:
 
 
 def test_a_newer_row_format_is_refused(folder: Path) -> None:
-    edit(folder, b"items", b"item-7", b"\x02" + bytes(40))
-    with LmdbStore.open(folder) as store, pytest.raises(ItemStoreError, match=r"'item-7': .* format 2"):
+    edit(folder, b"items", b"item-7", b"\x03" + bytes(40))
+    with LmdbStore.open(folder) as store, pytest.raises(ItemStoreError, match=r"'item-7': .* format 3"):
         store.get_many(["item-7"])
 
 

@@ -151,10 +151,10 @@ def test_a_damaged_row_and_a_newer_row_are_named(server: RedisServer) -> None:
         client = server.client()
         raw = client.get("sightline:item:item-0")
         client.set("sightline:item:item-0", raw[:-3])
-        client.set("sightline:item:item-1", b"\x02" + raw[1:])
+        client.set("sightline:item:item-1", b"\x03" + raw[1:])
         with pytest.raises(ItemStoreError, match=r"'item-0': .* checksum"):
             store.get_many(["item-0"])
-        with pytest.raises(ItemStoreError, match=r"'item-1': .* format 2"):
+        with pytest.raises(ItemStoreError, match=r"'item-1': .* format 3"):
             store.get_many(["item-1"])
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.items import ItemRow, ItemRowError, ItemStoreError, StoredCaption, UserRow
+from models.items import ItemRow, ItemRowError, ItemStoreError, Origin, StoredCaption, UserRow
 
 TOKENIZER = "a" * 64
 
@@ -155,6 +155,44 @@ def test_readers_see_whole_batches_while_a_writer_writes(store: Any) -> None:
     assert store.get_many(["0"])[0].caption.text == "59" * 200
 
 
+def test_a_caption_keeps_the_digest_of_its_picture(store: Any) -> None:
+    caption = StoredCaption("a red car", np.array([1], np.int32), TOKENIZER, "tiny@1", "p", image="0f" * 32)
+    store.put_many([ItemRow("1", caption, {"price": 3}), captioned("2")])
+    with_image, without = store.get_many(["1", "2"])
+    assert (with_image.caption, with_image.features) == (caption, {"price": 3})
+    assert without.caption.image == "", "a row of an earlier version is read, and says that it does not know"
+
+
+@pytest.mark.parametrize("image", ["0f", "zz" * 32, "0f" * 33])
+def test_an_image_that_is_no_sha256_is_refused(store: Any, image: str) -> None:
+    caption = StoredCaption("a red car", np.array([1], np.int32), TOKENIZER, "tiny@1", "p", image)
+    with pytest.raises(ItemRowError, match=r"item '1': the caption's image is .* expected a sha256"):
+        store.put_many([ItemRow("1", caption, {})])
+    assert store.count() == 0
+
+
+def test_rows_are_removed_all_at_once_and_what_is_not_there_is_no_error(store: Any) -> None:
+    store.put_many([captioned(str(i)) for i in range(5)])
+    store.put_users([UserRow(str(i), {"age": i}) for i in range(5)])
+    before = store.generation()
+    store.remove_many(["1", "3", "nothing"])
+    store.remove_users(["0", "nothing"])
+    assert [row.item_id for row in store.items()] == ["0", "2", "4"]
+    assert store.count() == 3
+    assert store.get_many(["1"]) == [None]
+    assert set(store.user_ids()) == {"1", "2", "3", "4"}
+    assert store.generation() != before
+
+
+def test_a_store_says_whose_rows_it_holds(store: Any) -> None:
+    assert store.origin() is None
+    origin = Origin("s3://shop/tables", "sha256:" + "a" * 64, ("sha256:" + "b" * 64,))
+    store.set_origin(origin)
+    assert store.origin() == origin
+    store.put_many([captioned("1")])
+    assert [row.item_id for row in store.items()] == ["1"], "what it says is no item"
+
+
 def test_a_closed_store_says_so(store: Any) -> None:
     store.close()
     store.close()
@@ -182,6 +220,7 @@ captions = st.builds(
     st.just(TOKENIZER),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
+    st.just("") | st.binary(min_size=32, max_size=32).map(bytes.hex),
 )
 rows = st.builds(ItemRow, ids, st.none() | captions, features)
 

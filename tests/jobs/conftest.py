@@ -31,6 +31,11 @@ bootstrap: {resamples: 100}
 """
 
 
+def place_of(item):
+    """Where the picture of an item is said to be."""
+    return f"https://shop.example/{item}.png"
+
+
 def deal(folder, rows, shards):
     """As the fixture `write_shards` says."""
     folder.mkdir()
@@ -41,6 +46,8 @@ def deal(folder, rows, shards):
             "caption": pa.array([caption for _, caption in part], pa.string()),
             "captioner": ["tiny"] * len(part),
             "prompt": ["Describe the picture."] * len(part),
+            "image": ["0" * 64] * len(part),
+            "place": [place_of(item) for item, _ in part],
         }
         pq.write_table(pa.table(columns), folder / f"captions-{shard}-of-{shards}.parquet")
     return folder
@@ -57,7 +64,8 @@ def given(tmp_path_factory):
     """A folder with data, captions and recipe.yaml."""
     folder = tmp_path_factory.mktemp("given")
     made = generate(seed=1, users=40, items=30, interactions=1500, lift=0.05)
-    tables.write(made.dataset, folder / "data")
+    pictured = made.dataset.with_images({item: place_of(item) for item in made.dataset.items["item_id"]})
+    tables.write(pictured, folder / "data")
     texts = sorted(made.captions.items())
     deal(folder / "captions", [(item, text if n % 10 else None) for n, (item, text) in enumerate(texts)], 2)
     (folder / "recipe.yaml").write_text(RECIPE)

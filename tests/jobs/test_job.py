@@ -10,7 +10,7 @@ from models.bundle import read_bundle
 from models.store.errors import StoreUnreachableError
 from models.store.fetch import verify
 from models.store.store import ModelStore
-from training import job_ranks, job_train, run_folder
+from training import job_ranks, job_train, lift, run_folder
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_publish_takes_a_bundles_folder_and_refuses_a_damaged_one(run, folder, l
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"--recipe": "nothing"}, "the name of a recipe of the project: demo, movielens-folds, movielens"),
+        ({"--recipe": "nothing"}, "the name of a recipe of the project: default, demo, movielens-folds, movielens"),
         ({"--recipe": "{data}/items.parquet"}, "--recipe|not YAML|utf-8"),
         ({"--data": "{data}/nowhere"}, "a folder with interactions.parquet"),
         ({"--captions": "{data}"}, "holds no captions; expected captions-"),
@@ -179,3 +179,25 @@ def test_a_store_that_cannot_be_used_is_told_before_anything_is_read(run, comman
     monkeypatch.setattr(job_ranks, "read_inputs", lambda *args: pytest.fail("read"))
     assert run(*command, "--out-store", "pvc://claim/models") == 1
     assert "in a pod give the path where the claim is mounted" in last_words()["message"]
+
+
+def test_a_ranker_far_below_the_item_mean_is_kept_told_and_published_by_force_alone(
+    run, inputs, folder, last_words, monkeypatch
+):
+    said = "the ranker with captions is far below the item mean: AUC 0.5000 against 0.7088 [-0.2200, -0.1900]"
+    monkeypatch.setattr(lift, "unfit_rankers", lambda rows, found: {lift.WITH: said})
+    train = ["train", *inputs, "--work", folder / "unfit", "--out-store", folder / "unfit-store", "--name", "shop"]
+    assert run(*train) == 1
+    told = last_words()
+    assert (told["outcome"], told["bundles"]) == ("failed", {})
+    assert said in told["message"]
+    assert told["message"].endswith("or give --force")
+    assert not (folder / "unfit-store" / "shop").exists()
+    untrainable(monkeypatch)
+    assert run(*train, "--force") == 0
+    assert said in last_words()["message"]
+    promote = ["publish", "--bundle", folder / "unfit-store/shop/1", "--out-store", folder / "unfit-production"]
+    assert run(*promote) == 1
+    assert "--force" in last_words()["message"]
+    assert not (folder / "unfit-production" / "shop").exists()
+    assert run(*promote, "--force") == 0

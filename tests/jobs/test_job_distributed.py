@@ -1,5 +1,6 @@
 """Two processes that share every batch: the bits of one process, stopped together, and none waits for the dead."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -25,22 +26,28 @@ def recipe(given):
 
 
 def checkpoints(work):
-    return {path.name: path.read_bytes() for path in work.rglob("*.safetensors")}
+    """The bytes of each checkpoint; one that the job takes away meanwhile is left out."""
+    found = {}
+    for path in work.rglob("*.safetensors"):
+        with contextlib.suppress(FileNotFoundError):
+            found[path.name] = path.read_bytes()
+    return found
 
 
 def progress(work):
     (state,) = checkpoints(work).values()
     header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
-    return json.loads(header["__metadata__"]["sightline.training.2"])["progress"]
+    return json.loads(header["__metadata__"]["sightline.training.3"])["progress"]
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=240):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
 
 
+@pytest.mark.timeout(400)
 def test_real_torchrun_trains_the_bits_of_one_process_and_ends_with_75_when_told(
     start, run, inputs, recipe, tmp_path, last_words
 ):

@@ -59,7 +59,7 @@ def test_another_recipe_caption_or_tokenizer_is_another_run_and_more_workers_are
 def test_a_recipe_is_named_by_its_file_or_as_one_of_the_projects(given):
     assert read_recipe("movielens") == load_recipe(RECIPES / "movielens.yaml")
     assert read_recipe(str(given / "recipe.yaml")).name == "small"
-    with pytest.raises(RecipeError, match="or the name of a recipe of the project: demo, "):
+    with pytest.raises(RecipeError, match="or the name of a recipe of the project: default, demo, "):
         read_recipe("movielense")
 
 

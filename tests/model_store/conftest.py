@@ -1,12 +1,9 @@
-"""Small real bundles, and an S3 server of the test process's own."""
+"""Small real bundles, and the stores that hold them."""
 
 import hashlib
-import threading
 
 import onnx
 import pytest
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from models.bundle import Provenance, write_bundle
 from models.contract import CaptionFeature, CategoricalFeature, Contract, HashBuckets, HashEncoder
@@ -50,34 +47,11 @@ def bundle(tmp_path):
     return make_bundle(tmp_path / "trained" / "bundle")
 
 
-@pytest.fixture(scope="session")
-def s3_server():
-    """The URL of moto's S3 server on loopback.
-
-    It serves one request at a time: moto looks for the object and writes it in two steps, and If-None-Match is one step
-    in S3.
-    """
-    server = make_server("localhost", 0, DomainDispatcherApplication(create_backend_app), threaded=False)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://localhost:{server.server_port}"
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
-
-
 @pytest.fixture
-def s3(s3_server, monkeypatch, tmp_path):
-    """A fresh bucket's URI; the environment is what a pod has."""
-    import s3fs
-
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a password")
+def s3(s3_files, tmp_path):
+    """A fresh bucket's URI."""
     bucket = f"models-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12]}"
-    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(bucket)
+    s3_files.mkdir(bucket)
     return f"s3://{bucket}/models"
 
 

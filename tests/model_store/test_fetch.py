@@ -1,5 +1,6 @@
 """Fetching and verifying: every byte is what was published, and what arrives arrives whole."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -8,7 +9,8 @@ import stat
 import fsspec
 import pytest
 
-from models.bundle import BundleError, read_bundle
+from models.bundle import BundleError, FileEntry, UnfitError, read_bundle
+from models.store.entry import Entry
 from models.store.errors import DamagedEntryError, ModelStoreError, NoSuchEntryError, UnfinishedEntryError
 from models.store.fetch import fetch_bundle, fetch_repository, verify
 from models.store.folder import LocalFolder
@@ -103,6 +105,15 @@ def test_a_repository_for_a_gpu_says_so_and_is_not_mistaken_for_the_cpu_s(publis
     assert "KIND_GPU" in config.read_text()
 
 
+def test_a_ranker_that_must_not_be_served_is_placed_by_force_alone(new_bundle, tmp_path):
+    unfit = new_bundle(tmp_path / "unfit", metrics={"unfit": "the ranker is far below the item mean"})
+    says = r"the ranker is far below the item mean; .* or give --force \(chart: model\.force\)"
+    with pytest.raises(UnfitError, match=says):
+        fetch_repository(str(unfit.path), tmp_path / "repository", platform="onnxruntime")
+    assert not (tmp_path / "repository").exists()
+    assert fetch_repository(str(unfit.path), tmp_path / "repository", platform="onnxruntime", force=True).version == 1
+
+
 def test_kserve_finds_a_triton_repository_at_the_storage_uri(published, bundle):
     with fsspec.open(f"{published.repository}/ranker/config.pbtxt", "rt") as file:
         config = file.read()
@@ -184,16 +195,77 @@ def test_missing_and_extra_files_are_found(local, tmp_path):
         verify(local.uri)
 
 
-def test_an_entry_that_lists_files_outside_itself_is_refused(local, tmp_path):
-    from models.store.entry import Entry
+@pytest.mark.parametrize("outside", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bundle/../../../secret",
+        "bundle/{target}",  # absolute once `bundle/` is taken away: bundle//tmp/planted
+        "bundle/sub/model.py",
+        "bundle/model.py",
+        "repository/ranker/1/model.py",
+        "repository/ranker/../../planted",
+        "{target}",
+        "planted",
+        "./claim.json",
+    ],
+)
+def test_an_entry_that_lists_other_files_than_its_format_has_is_refused_before_any_is_copied(
+    local, tmp_path, name, outside
+):
+    """Made consistent, digests and all, as somebody who can write to the store would."""
+    target = tmp_path / "planted"
+    name = name.format(target=target)
+    place = tmp_path / "store" / "ranker" / "1"
+    content = b"import os"
+    if not outside:
+        (place / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (place / name.lstrip("/")).write_bytes(content)
+    file = FileEntry(sha256="sha256:" + hashlib.sha256(content).hexdigest(), bytes=len(content))
+    wrong = Entry.model_validate({**local.entry.model_dump(), "files": {**local.entry.files, name: file}})
+    (place / "entry.json").write_bytes(wrong.to_json())
+    for attempt in (
+        lambda: fetch_bundle(local.uri, tmp_path / "bundle"),
+        lambda: fetch_repository(local.uri, tmp_path / "repository", platform="python"),
+        lambda: verify(local.uri),
+    ):
+        with pytest.raises(DamagedEntryError, match=r"entry\.json lists "):
+            attempt()
+    assert not target.exists()
+    assert not (tmp_path / "bundle").exists()
+    assert not (tmp_path / "repository").exists()
 
-    outside = tmp_path / "store" / "secret"
-    outside.write_text("secret")
-    files = {**local.entry.files, "bundle/../../../secret": local.entry.files["claim.json"]}
-    wrong = Entry.model_validate({**local.entry.model_dump(), "files": files})
-    (tmp_path / "store" / "ranker" / "1" / "entry.json").write_bytes(wrong.to_json())
-    with pytest.raises(DamagedEntryError, match="leaves its folder"):
+
+@pytest.mark.parametrize("name", ["/{target}", "../planted", "model.py", "sub/model.onnx"])
+def test_a_plain_bundle_that_lists_other_files_than_its_format_has_is_refused(bundle, tmp_path, name):
+    target = tmp_path / "planted"
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    manifest["files"][name.format(target=target)] = manifest["files"]["metrics.json"]
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"manifest\.json lists "):
+        fetch_bundle(str(bundle.path), tmp_path / "copy")
+    assert not target.exists()
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_link_in_a_store_that_leads_out_of_its_entry_is_not_read(local, tmp_path):
+    """A volume that several write to: a link would bring a file of the reader's own pod into a bundle."""
+    model = tmp_path / "store" / "ranker" / "1" / "bundle" / "model.onnx"
+    elsewhere = tmp_path / "elsewhere"
+    model.rename(elsewhere)
+    model.symlink_to(elsewhere)
+    with pytest.raises(DamagedEntryError, match="leads out of"):
         fetch_bundle(local.uri, tmp_path / "bundle")
+
+
+def test_a_file_that_is_longer_than_listed_is_not_read_to_its_end(local, tmp_path):
+    place = tmp_path / "store" / "ranker" / "1" / "bundle"
+    os.truncate(place / "metrics.json", 1 << 40)  # a hole of a terabyte
+    with pytest.raises(DamagedEntryError, match=r"metrics\.json is longer than the \d+ bytes that are listed"):
+        fetch_bundle(local.uri, tmp_path / "bundle")
+    os.truncate(place / "manifest.json", 1 << 40)
+    with pytest.raises(DamagedEntryError, match=r"manifest\.json is longer than 1048576 bytes"):
+        fetch_bundle(str(place), tmp_path / "bundle")
 
 
 def test_a_target_that_cannot_be_written_is_named(local, tmp_path):

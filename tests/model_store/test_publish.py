@@ -1,5 +1,6 @@
 """Publishing: whole or not at all, one number each, the same on a file system and on S3."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import fsspec
 import pytest
 from werkzeug.serving import make_server
 
+from models import files
 from models.bundle import BundleError, read_bundle
 from models.store import objects
 from models.store import store as module
@@ -267,3 +269,23 @@ def test_a_volume_that_cannot_be_written_says_so(tmp_path, bundle):
     (tmp_path / "store").write_text("a file, not a folder")
     with pytest.raises(StoreUnreachableError, match="cannot be written"):
         ModelStore.at(str(tmp_path / "store")).publish(bundle.path, created=NOW)
+
+
+@pytest.mark.parametrize("step", ["claim.json", "model.onnx", "entry.json"])
+def test_a_volume_that_is_full_keeps_nothing_of_a_publish_that_failed(tmp_path, bundle, monkeypatch, step):
+    """Each attempt would take more of the room that there is not."""
+    store = ModelStore.at(str(tmp_path / "store"))
+    store.publish(bundle.path, created=NOW)
+    real = files._replace
+
+    def full(path, data):
+        if path.name == step and (tmp_path / "store") in path.parents:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_replace", full)
+        with pytest.raises(StoreUnreachableError, match=r"No space left on device, \d+ bytes needed, \d+ bytes free"):
+            store.publish(bundle.path, created=NOW)
+    assert [(each.number, each.fault) for each in store.listing()] == [(1, None)]
+    assert store.publish(bundle.path, created=NOW).entry.number == 2

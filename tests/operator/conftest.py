@@ -166,7 +166,7 @@ class OperatorProcess:
 
 
 @pytest.fixture
-def operator(kubeconfig: Path) -> Iterator[Callable[..., OperatorProcess]]:
+def operator(kubeconfig: Path, outside: outside_world.Outside) -> Iterator[Callable[..., OperatorProcess]]:
     """Starts operators, and ends those that still run."""
     started: list[OperatorProcess] = []
 
@@ -174,6 +174,7 @@ def operator(kubeconfig: Path) -> Iterator[Callable[..., OperatorProcess]]:
         given = {"lease-seconds": 1.5, "step-seconds": 0.15, "resync-seconds": 1, **settings}
         command = [sys.executable, "-m", "serving.rollout.operator.run", "--host=127.0.0.1", f"--identity={identity}"]
         command += ["--assignments=configmap://shop/sightline-assignments", "--metrics-port=0", "--health-port=0"]
+        command += [f"--collectors={outside.url}", f"--prometheus={outside.url}", "--bundles=/"]
         command += [f"--{name}={value}" for name, value in given.items()]
         env = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, cwd=ROOT)

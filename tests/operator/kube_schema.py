@@ -51,4 +51,6 @@ def defaulted(schema: dict[str, Any], value: Any) -> Any:
         return made
     if isinstance(value, list):
         return [defaulted(schema.get("items", {}), each) for each in value]
+    if schema.get("type") == "number" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)  # rules see a double
     return value

@@ -14,11 +14,13 @@ from prometheus_client import CollectorRegistry
 from serving.rollout.evidence.prometheus import PrometheusGuardrails
 from serving.rollout.evidence.sql import SqlSource
 from serving.rollout.experiment.ports import RefusedError, RetryError
+from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.kubernetes.api import Api
 from serving.rollout.kubernetes.book import BookAssignments
 from serving.rollout.kubernetes.bundles import StoreBundles
 from serving.rollout.kubernetes.config_map import ConfigMapPlace
 from serving.rollout.operator.metrics import OperatorMetrics
+from serving.rollout.operator.reach import Reach
 from serving.rollout.operator.turn import Key, Turns
 from serving.rollout.operator.worlds import ClusterWorlds
 
@@ -61,6 +63,17 @@ class FaultyClient:
         return answer
 
 
+class Anywhere(Reach):
+    """Every address and place: what a test names is its own."""
+
+    def refusal(self, spec: ExperimentSpec) -> str:
+        return ""
+
+    collector_refusal = prometheus_refusal = refusal
+
+    def check_bundle(self, uri: str) -> None: ...
+
+
 @dataclass
 class Driver:
     """Turns of one operator after another, on the test's clock; the cluster's controllers step in between."""
@@ -87,8 +100,10 @@ class Driver:
         worlds = ClusterWorlds(
             api,
             self.http,
+            tritons=self.http,
             assignments=BookAssignments(ConfigMapPlace(api, namespace=shop.NAMESPACE, name="sightline-assignments")),
-            bundles=StoreBundles(),
+            bundles=StoreBundles(self.reach.check_bundle),
+            reach=self.reach,
             guardrails=self.guardrails,
             collector_token=None,
             sql=lambda given: SqlSource(given, folders=()),
@@ -101,6 +116,7 @@ class Driver:
         self.worlds.append(worlds)
         return Turns(api, worlds, self.metrics, now=self.clock.now, longest_wait=30.0)
 
+    reach: Reach = field(default_factory=Anywhere)
     guardrails: PrometheusGuardrails = field(default_factory=PrometheusGuardrails)
     worlds: list[ClusterWorlds] = field(default_factory=list)
 

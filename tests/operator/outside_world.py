@@ -47,8 +47,13 @@ class Outside:
         random = np.random.default_rng(7)
         moments = {}
         for arm, rate in rates.items():
-            columns = names(query.columns, query.before)
-            moments[arm] = Moments.of({name: random.poisson(rate, users).astype(float) for name in columns})
+            before = {column.before for column in query.before}  # nobody had met the candidate then
+            moments[arm] = Moments.of(
+                {
+                    name: random.poisson(1.0 if name in before else rate, users).astype(float)
+                    for name in names(query.columns, query.before)
+                }
+            )
         exposed = dict.fromkeys(query.arms, users)
         return Evidence(as_of=query.as_of, exposed=exposed, moments=moments, triggered=moments)
 

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import jsonschema_rs
@@ -17,8 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.operator import crd
-from serving.rollout.operator.rules import RULES
+from serving.rollout.operator.rules import rules
 from serving.rollout.operator.structural import SchemaError, structural
+from serving.rollout.report.resource import ResourceError, read
+from tests.operator.wrong_specs import WRONG, example
 
 FILE = ROOT / "charts" / "sightline" / "files" / "experiments-crd.yaml"
 SCHEMA = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -27,6 +30,7 @@ ALLOWED = {
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems"),
     *("additionalProperties", "x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
 }
+RULES = rules()
 LONG = {**shop.experiment("captions", "s3://models/ranker/2", "http://x:1"), "metadata": {"name": "captions"}}
 
 
@@ -131,6 +135,7 @@ def test_an_example_is_valid_and_gets_the_defaults_of_the_classes() -> None:
         ("spec.schedule.stages", [{"share": 5, "hold": "1 h"}]),
         ("spec.primaryMetric.name", "Clicks"),
         ("spec.primaryMetric.capQuantile", 1),
+        ("spec.primaryMetric.capLowerQuantile", 0.6),
         ("spec.analysis.alpha", 0),
         ("spec.analysis.method", "bayes"),
         ("spec.analysis.plannedUsers", None),
@@ -170,37 +175,49 @@ def test_a_model_that_no_structural_schema_can_say_is_refused() -> None:
 def test_rules_name_fields_that_are_there() -> None:
     with pytest.raises(KeyError):
         crd.with_rules({"properties": {}})
-    rules = [rule for each in RULES.values() for rule, _ in each]
-    assert len(rules) > 14
+    every = [rule for each in RULES.values() for rule, _ in each]
+    assert len(every) > 40
     known = {path.rpartition(".")[2].rstrip("[]") for path, _ in parts(SCHEMA)} | {"metadata", "name", "matches", "all"}
-    known |= {"map", "isSorted", "exists_one", "size", "contains"}
-    for rule in rules:
+    known |= {"map", "isSorted", "exists_one", "size", "contains", "sum", "endsWith", "substring"}
+    for rule in every:
         words = re.sub(r"'[^']*'", "''", rule)
-        assert set(re.findall(r"\.([A-Za-z_]+)", words)) <= known, rule
+        assert set(re.findall(r"[a-z\])]\.([A-Za-z_]+)", words)) <= known, rule
         assert words.count("(") == words.count(")")
     for message in [message for each in RULES.values() for _, message in each]:
         assert "\n" not in message
         assert len(message) < 2048
 
 
-def evaluated(rule: str, **given: Any) -> bool:
-    """By an implementation of CEL in Python, with the list functions that Kubernetes adds."""
+@cache
+def program_of(rule: str) -> Any:
+    """Of an implementation of CEL in Python, with the functions that Kubernetes adds."""
     celpy = pytest.importorskip("celpy", reason="needs cel-python")
 
     def is_sorted(values: Any) -> Any:
         return celpy.celtypes.BoolType(list(values) == sorted(values))
 
+    def substring(text: Any, start: Any, end: Any) -> Any:
+        return celpy.celtypes.StringType(str(text)[int(start) : int(end)])
+
+    def sum_of(values: Any) -> Any:
+        return celpy.celtypes.DoubleType(sum(float(each) for each in values))
+
     environment = celpy.Environment()
-    program = environment.program(environment.compile(rule), functions={"isSorted": is_sorted})
-    return bool(program.evaluate({name: celpy.json_to_cel(value) for name, value in given.items()}))
+    functions = {"isSorted": is_sorted, "substring": substring, "sum": sum_of}
+    return environment.program(environment.compile(rule), functions=functions)
+
+
+def evaluated(rule: str, **given: Any) -> bool:
+    celpy = pytest.importorskip("celpy", reason="needs cel-python")
+    return bool(program_of(rule).evaluate({name: celpy.json_to_cel(value) for name, value in given.items()}))
 
 
 def broken(value: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
     """Messages of the rules that the object breaks."""
     found = []
-    for path, rules in RULES.items():
+    for path, each in RULES.items():
         for value_there, old_there in zip(reached(value, path), reached(old or value, path), strict=False):
-            for rule, message in rules if value_there is not None else ():
+            for rule, message in each if value_there is not None else ():
                 given = {"self": value_there, "oldSelf": old_there} if "oldSelf" in rule else {"self": value_there}
                 if ("oldSelf" not in rule or old is not None) and not evaluated(rule, **given):
                     found.append(message)
@@ -208,13 +225,12 @@ def broken(value: dict[str, Any], old: dict[str, Any] | None = None) -> list[str
 
 
 def reached(value: Any, path: str) -> list[Any]:
+    """What is at the path, of every entry of the lists on the way."""
+    found = [value]
     for step in filter(None, path.split(".")):
-        value = value.get(step.removesuffix("[]"))
-        if step.endswith("[]"):
-            return list(value)
-        if value is None:
-            break
-    return [value]
+        inner = [each.get(step.removesuffix("[]")) for each in found if each is not None]
+        found = [entry for each in inner if each is not None for entry in each] if step.endswith("[]") else inner
+    return found
 
 
 def changed(place: str, value: Any, base: Any = None) -> dict[str, Any]:
@@ -247,6 +263,7 @@ def test_the_example_breaks_no_rule() -> None:
         ("spec.evidence", {"collector": "x", "sql": {"query": "x"}, "prometheus": "x"}, "exactly one"),
         ("spec.evidence.prometheus", None, "guardrails need"),
         ("spec.evidence", {"sql": {"kind": "users", "query": "x"}, "prometheus": "x"}, "kind sums takes query"),
+        ("spec.primaryMetric", {"name": "m", "numerator": {"event": "e"}, "capNonzero": True}, "capNonzero needs"),
         ("spec.guardrails", [{"name": "g", "kind": "query", "limit": 1.0, "relative": False}], "query is given"),
         (
             "spec.guardrails",
@@ -256,12 +273,41 @@ def test_the_example_breaks_no_rule() -> None:
         (
             "spec.guardrails",
             [{"name": "clicks", "kind": "failures", "limit": 1.0, "relative": False}],
-            "primary metric's name",
+            "the same name",
         ),
     ],
 )
 def test_rules_refuse_what_the_classes_refuse(place: str, value: Any, told: str) -> None:
     assert any(told in message for message in broken(changed(place, value)))
+
+
+@pytest.mark.parametrize(("place", "value", "sentence"), WRONG)
+def test_classes_and_definition_refuse_with_the_same_sentence(place: str, value: Any, sentence: str) -> None:
+    """`tests/cluster_api` asks a real API server the same."""
+    wrong = example(place, value)
+    with pytest.raises(ValidationError) as error:
+        ExperimentSpec.model_validate(wrong["spec"])
+    assert sentence in str(error.value)
+    filled = kube_schema.defaulted(SCHEMA, wrong)
+    by_schema = [each.message for each in kube_schema.validator(crd.definition()).iter_errors(filled)]
+    assert by_schema or any(sentence in message for message in broken(filled)), "the API server would take it"
+
+
+def test_a_number_that_is_none_is_refused() -> None:
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValidationError, match="finite number"):
+            ExperimentSpec.model_validate(example("spec.analysis.alpha", value)["spec"])
+
+
+def test_what_an_earlier_version_let_begin_is_still_read() -> None:
+    for place, value, _ in [each for each in WRONG if "expected 0.01 to 50" in each[2] or "400d" in each[2]]:
+        wrong = example(place, value)
+        with pytest.raises(ResourceError):
+            read(wrong)
+        begun = {"phase": "Preparing", "since": "2026-11-01T00:00:00Z", "salt": "s", "started": wrong["spec"]}
+        found = read({**wrong, "status": {"state": begun}})
+        assert found.state is not None
+        assert found.state.started == found.spec
 
 
 @pytest.mark.parametrize(
@@ -277,7 +323,7 @@ def test_rules_refuse_what_the_classes_refuse(place: str, value: Any, told: str)
         ("spec.aborted", True, True),
         ("spec.approved", True, True),
         ("spec.promotion", "manual", True),
-        ("spec.schedule.stages", [{"share": 5.0, "hold": "9h"}, {"share": 40.0, "hold": "1s"}], True),
+        ("spec.schedule.stages", [{"share": 5.0, "hold": "9s"}, {"share": 40.0, "hold": "1s"}], True),
     ],
 )
 def test_what_was_begun_is_not_changed_and_all_else_may_be(place: str, value: Any, free: bool) -> None:

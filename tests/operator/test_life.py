@@ -292,7 +292,7 @@ def test_a_spec_that_cannot_be_read_is_told_and_changes_nothing(driver: Any, bun
     driver.run(lambda: driver.turns_done >= 2)
     told = {each["type"]: each for each in found(driver)["status"]["conditions"]}
     assert told["Stalled"]["status"] == "True"
-    assert "maximumTime 8d is shorter than minimumTime 9d" in told["Stalled"]["message"]
+    assert "minimumTime is longer than maximumTime" in told["Stalled"]["message"]
     assert "phase" not in found(driver)["status"]
     driver.api.store.delete("experiments", shop.NAMESPACE, "captions")
     driver.run(lambda: not found(driver))

@@ -243,7 +243,7 @@ def test_metrics_have_the_promised_names_and_forget_what_is_gone() -> None:
     assert 'sightline_experiment_phase{experiment="captions",phase="Pending"} 0.0' in page
     assert 'sightline_experiment_decisions_total{experiment="captions",reason="Started"} 1.0' in page
     assert 'sightline_experiment_reconcile_failures_total{experiment="captions"} 1.0' in page
-    names = {"share", "lift", "users", "ratio_p", "guardrail"}
+    names = {"share", "lift", "difference", "users", "ratio_p", "guardrail"}
     assert {name for name in names if f"# TYPE sightline_experiment_{name} gauge" in page} == names
     told.gone("captions")
     assert 'phase="Preparing"' not in generate_latest(registry).decode()

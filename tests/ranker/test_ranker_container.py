@@ -141,8 +141,8 @@ def test_open_grpc_connections_such_as_the_transformers_do_not_delay_the_end(run
 def test_a_second_start_in_the_same_folder_serves_what_it_is_given_now(running_ranker, bundle, tmp_path):
     for name in ("first", "second"):
         with running_ranker(tmp_path, "--bundle", str(bundle.path), "--model-name", name) as running:
-            index = json.loads(ask(running.ports.http, "/v2/repository/index", method="POST", body=b"{}")[1])
-            assert [(model["name"], model["version"]) for model in index] == [(name, "1")]
+            found = [ask(running.ports.http, f"/v2/models/{model}")[0] for model in ("first", "second")]
+            assert found == [200 if model == name else 404 for model in ("first", "second")]
 
 
 def test_a_mounted_repository_is_served_as_it_is(running_ranker, bundle, tmp_path):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from models.bundle import Provenance, UnfitError, write_bundle
+from serving.ranker.placing import repository
 from serving.ranker.settings import Settings, SettingsError, read_settings
 
 README = Path(__file__).parents[2] / "serving" / "ranker" / "README.md"
@@ -46,6 +48,8 @@ def test_the_environment_gives_settings_and_arguments_win():
             "grpc_port 9000, http_port 9000, metrics_port 8002: expected three ports",
         ),
         (["--bundle=/a", "--model-name=../x"], "model_name: is '../x'"),
+        (["--bundle=s3://b/x"], "bundle: 's3://b/x' is a URI; expected a path of this machine"),
+        (["--bundle=/a", "--also=ids=s3://b/x"], "also.0.1: 's3://b/x' is a URI"),
         (["--bundle=/a", "--device=tpu"], "device: is 'tpu'"),
         (["--bundle=/a", "--instances=0"], "instances: is '0'"),
     ],
@@ -74,3 +78,24 @@ def test_the_readme_lists_every_setting_with_its_default():
     ]
     assert len(rows) > 10
     assert [row for row in rows if row not in README.read_text()] == []
+
+
+def test_a_ranker_that_must_not_be_served_is_placed_by_force_alone(bundle, tmp_path):
+    reason = "the ranker is far below the item mean: AUC 0.4 against 0.7 [-0.4, -0.2]"
+    unfit = write_bundle(
+        tmp_path / "unfit",
+        onnx_path=bundle.onnx_path,
+        contract=bundle.contract,
+        tokenizer=bundle.tokenizer,
+        metrics={"unfit": reason},
+        provenance=Provenance(**bundle.manifest.model_dump(include=set(Provenance.model_fields))),
+    )
+    given = [f"--bundle={unfit.path}", f"--work-dir={tmp_path / 'work'}"]
+    says = f"{unfit.path}: {reason}; look at the columns and the recipe and train again, or serve it all the same: "
+    says += "--force true, or SIGHTLINE_RANKER_FORCE=true (chart: model.force)"
+    with pytest.raises(UnfitError, match=f"^{re.escape(says)}$"):
+        repository(read_settings(given, {}))
+    assert not list((tmp_path / "work").rglob("*.onnx"))
+    for more, environment in ((["--force", "true"], {}), ([], {"SIGHTLINE_RANKER_FORCE": "true"})):
+        placed = repository(read_settings([*given, *more], environment))
+        assert (placed / "ranker" / "1" / "model.onnx").read_bytes() == bundle.onnx_path.read_bytes()

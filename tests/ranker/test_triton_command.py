@@ -2,12 +2,13 @@
 
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from serving.ranker import command as module
-from serving.ranker.command import TritonCommand, TritonServerError
+from serving.ranker.command import RESTRICTION_HEADER, TritonCommand, TritonServerError
 
 
 @pytest.fixture
@@ -20,6 +21,22 @@ def test_every_address_is_loopback(command):
     addresses = [argument for argument in command.argv if "-address=" in argument]
     assert len(addresses) == 3
     assert all(argument.endswith("=127.0.0.1") for argument in addresses)
+
+
+def test_without_a_key_of_ours_nothing_is_loaded_after_the_start_and_nobody_has_the_key(command):
+    assert "--model-control-mode=none" in command.argv
+    keys = [argument.rpartition("=")[2] for argument in command.argv if "-restricted-" in argument]
+    assert len(keys) == 3
+    assert len(set(keys)) == 2, "inference over HTTP has one of its own"
+    assert all(len(key) > 40 for key in keys)
+    assert not set(keys) & {each.rpartition("=")[2] for each in command.argv if "-restricted-" in each}
+
+
+def test_inference_over_http_is_for_the_key_alone_unless_it_is_opened(command):
+    restricted = f"--http-restricted-api=inference:{RESTRICTION_HEADER}=a key"
+    assert restricted in replace(command, inference_key="a key").argv
+    opened = replace(command, open_inference=True).argv
+    assert not any("inference:" in argument for argument in opened)
 
 
 def test_the_base_pythons_library_comes_before_the_wheels(command):

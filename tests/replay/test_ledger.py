@@ -9,6 +9,7 @@ from serving.replay.ledger import Ledger
 from serving.rollout.experiment.evidence import EvidenceError, EvidenceQuery
 from serving.rollout.experiment.spec import Aggregate, Column
 from serving.rollout.statistics.moments import Moments
+from serving.rollout.statistics.winsor import CapRule
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 USERS = 60
@@ -81,10 +82,20 @@ def test_caps_come_from_the_time_before() -> None:
     ledger = Ledger(USERS, START)
     ledger.add(times, users, clicks, arms)
     span = (START - timedelta(days=3), START)
-    found = ledger.quantiles({CLICKS: 0.9}, span)
+    found = ledger.quantiles({CLICKS: CapRule(0.9)}, span)
     before = times < 0
     sums = [clicks[before & (users == user)].sum() for user in np.unique(users[before])]
-    assert found == {"click_sum": float(np.quantile(sums, 0.9, method="higher"))}
+    assert found.largest == {"click_sum": float(np.quantile(sums, 0.9, method="higher"))}
+    day = timedelta(days=1)
+    first = {user: times[before & (users == user)].min() for user in np.unique(users[before])}
+    windows = [
+        clicks[(users == user) & (times >= since) & (times < since + DAY)].sum()
+        for user, since in first.items()
+        if since <= -DAY
+    ]
+    assert ledger.quantiles({CLICKS: CapRule(0.9)}, span, day).largest == {
+        "click_sum": float(np.quantile(windows, 0.9, method="higher"))
+    }
 
 
 def test_events_that_nobody_keeps_are_an_error() -> None:
@@ -93,4 +104,4 @@ def test_events_that_nobody_keeps_are_an_error() -> None:
     ledger.add(times, users, clicks, arms)
     other = Column(event="purchase")
     with pytest.raises(EvidenceError, match="'purchase'"):
-        ledger.quantiles({other: 0.9}, (START - timedelta(days=3), START))
+        ledger.quantiles({other: CapRule(0.9)}, (START - timedelta(days=3), START))

@@ -45,7 +45,7 @@ def test_a_story_is_the_same_when_it_is_told_again(tables: Tables) -> None:
 def test_a_broken_candidate_costs_no_answer_and_is_gone_within_hours(tables: Tables) -> None:
     telling = rehearse(story("broken"), 3, tables, users=2500)
     assert telling.state.phase is Phase.ROLLED_BACK
-    assert 0 < telling.broken < 60
+    assert 0 < telling.broken < 80  # a limit of 5 % over 24 hours wants proof that it is passed
     assert telling.fault_to_end_hours is not None
     assert telling.fault_to_end_hours < 6
 

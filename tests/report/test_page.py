@@ -81,6 +81,7 @@ def test_every_number_on_the_page_is_the_documents(written: tuple[str, Report, s
         assert float(value) in known, (value, text)
         number = float(value)
         ways = {words.percent(number), words.percent(number, sign=False), words.number(number), words.chance(number)}
+        ways.add(words.signed(number))
         assert text in ways | {f"{number:g} %", *(each.value_text for each in report.limits)} | {
             each.limit_text for each in report.limits
         }
@@ -91,6 +92,7 @@ def test_every_sentence_of_the_document_is_on_the_page(written: tuple[str, Repor
     read = "".join(Read(text).text)
     said = [report.verdict.headline, *report.verdict.because, *report.would_change]
     said += [each.words for each in report.how] + [each.message for each in report.log]
+    said += [*report.doubts, *report.missing, *(report.progress.said if report.progress else ())]
     for sentence in said:
         assert sentence in read
 
@@ -125,11 +127,11 @@ def test_every_plot_has_words_that_say_the_same(tell: Callable[[str], Resource],
     report = build(tell("win"), NOW, evidence)
     drawn = plots(report)
     assert [each.name for each in drawn] == [
-        "lift", "cumulative", "sizes", "guardrails", "metrics", "weekdays", "days",
+        "progress", "lift", "cumulative", "sizes", "guardrails", "metrics", "weekdays", "days",
     ]  # fmt: skip
     labels = [attributes["aria-label"] for tag, attributes in Read(page(report, drawn)).tags if tag == "svg"]
     assert labels == [each.words for each in drawn]
-    assert "+25.2 % at the newest of 14 looks" in drawn[0].words
+    assert "+25.2 % at the newest of 14 looks" in drawn[1].words
 
 
 def test_plots_follow_the_pages_colours(tell: Callable[[str], Resource]) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from math import sqrt
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serving.rollout.experiment.evidence import Evidence
@@ -19,7 +20,9 @@ from serving.rollout.operator.status import status
 from serving.rollout.report.build import build
 from serving.rollout.report.change import users_needed, would_change
 from serving.rollout.report.document import End, Report
+from serving.rollout.report.page import page
 from serving.rollout.report.resource import Resource, ResourceError, read
+from serving.rollout.statistics.moments import Moments
 from serving.rollout.statistics.sequence import always_valid, tuning
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -123,12 +126,39 @@ def test_days_come_from_evidence_alone(tell: Tell, evidence: Evidence) -> None:
 def test_a_lift_that_grows_is_told(tell: Tell, evidence: Evidence) -> None:
     early = [replace(day, moments={**day.moments, "candidate": day.moments["stable"]}) for day in evidence.days[:7]]
     grows = report(tell("win"), replace(evidence, days=(*early, *evidence.days[7:])))
-    assert grows.notes[0].startswith("The lift grows with the day of first exposure: +")
+    assert grows.notes[0].startswith("The lift grows with the day of first exposure, by +")
 
 
 def test_too_few_days_say_so(tell: Tell, evidence: Evidence) -> None:
     made = report(tell("win"), replace(evidence, days=evidence.days[:2]))
-    assert made.notes[0].startswith("Nothing can be said: 2 groups have positive values")
+    assert made.notes == (
+        "Nothing is said of days yet: days are compared from 2 whole weeks on, with 10 days or more of at least 20 "
+        "users in each arm whose window has closed; there are 2 such days in 0 whole weeks.",
+    )
+
+
+def test_a_single_week_claims_nothing(tell: Tell, evidence: Evidence) -> None:
+    """Its Saturday is one day, its slope as much the week's as a novelty's."""
+    one = [replace(day, moments={**day.moments, "candidate": day.moments["stable"]}) for day in evidence.days[:4]]
+    made = report(tell("win"), replace(evidence, days=(*one, *evidence.days[4:7])))
+    assert len(made.notes) == 1
+    assert made.notes[0].startswith("Nothing is said of days yet")
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0], ids=["nobody", "everybody"])
+@pytest.mark.parametrize("arms", [("stable", "candidate"), ("stable",), ("candidate",)])
+def test_a_day_whose_users_are_all_alike_or_one_has_a_report(
+    tell: Tell, evidence: Evidence, value: float, arms: tuple[str, ...]
+) -> None:
+    """A day on which all converted ended in a ZeroDivisionError."""
+    for users in (0, 1, 2, 50):
+        days = list(evidence.days)
+        alike = {name: np.full(users, value) for name in days[5].moments["stable"].columns}
+        days[5] = replace(days[5], moments={**days[5].moments, **dict.fromkeys(arms, Moments.of(alike))})
+        made = report(tell("win"), replace(evidence, days=tuple(days)))
+        assert len(made.days) == (14 if users else 13)
+        assert len(made.notes) == 2
+        assert page(made)
 
 
 def test_triggered_users_are_told_apart(tell: Tell, evidence: Evidence) -> None:
@@ -172,7 +202,7 @@ def test_something_is_said_of_what_would_change_the_verdict(tell: Tell, name: st
 
 def test_a_guardrail_metric_beyond_its_margin_is_named(remade: Make, stated: Make, looks: Make) -> None:
     last = looks(0.003)[-1]
-    bad = last.guardrails[0].model_copy(update={"relative": -0.3, "low": -0.35, "high": -0.25})
+    bad = last.guardrails[0].model_copy(update={"relative": -0.3, "low": -0.35, "high": -0.25, "kept": False})
     broken = last.model_copy(update={"guardrails": (bad,), "breached": ("visits",)})
     made = report(remade(stated(Phase.ROLLED_BACK, (broken,))))
     assert made.verdict.end is End.GUARDRAIL
@@ -326,3 +356,16 @@ def test_without_looks_the_advice_is_to_wait(remade: Make, stated: Make) -> None
     spec: ExperimentSpec = remade(None).spec
     waiting: State = stated(Phase.RUNNING)
     assert would_change(End.WAITING, spec, waiting) == ("Users: there has been no look yet.",)
+
+
+def test_it_says_whether_the_arms_were_compared_before_the_start(tell: Tell) -> None:
+    found = tell("win")
+    told = {}
+    for cuped in (True, False):
+        metric = found.spec.primary_metric.model_copy(update={"cuped": cuped})
+        rest = [each.model_copy(update={"cuped": False}) for each in found.spec.secondary_metrics]
+        spec = found.spec.model_copy(update={"primary_metric": metric, "secondary_metrics": rest})
+        said = {each.term: each.words for each in report(replace(found, spec=spec)).how}
+        told[cuped] = said["Arms before the start"]
+    assert re.search(r"before their first exposure is compared, by clicks: a difference there is a doubt", told[True])
+    assert told[False].startswith("Not tested: no metric has cuped")

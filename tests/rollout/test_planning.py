@@ -13,6 +13,7 @@ from serving.rollout.statistics.history import Visits, measure
 from serving.rollout.statistics.moments import Moments
 from serving.rollout.statistics.plan import Method, PlanError, Reading, Spread, drift, scale, users_needed
 from serving.rollout.statistics.ramp import Lanes, Ramp, Reach, Step
+from serving.rollout.statistics.winsor import CapRule
 
 REACH = Reach.of(daily=100_000, monthly=500_000)
 RAMP = Ramp((Step(0.01, 1 / 24), Step(0.05, 1 / 24), Step(0.25, 2), Step(0.5, 0)))
@@ -97,6 +98,10 @@ def test_a_plan_is_a_document() -> None:
     [
         ({"days": 3}, "within 3 days no look counts: the first is on day 7"),
         ({"wanted": 0.0}, "wanted is 0"),
+        ({"wanted": float("nan")}, "wanted is nan; expected the relative effect"),
+        ({"wanted": float("-inf")}, "wanted is -inf"),
+        ({"wanted": 1e-200}, "wanted is 1e-200; .* of a size from 1e-09 to 1000"),
+        ({"wanted": -1001.0}, "wanted is -1001"),
         ({"window_days": -1.0}, "window -1.0 days"),
     ],
 )
@@ -117,11 +122,23 @@ def test_what_cannot_be_planned_is_refused(changed: dict[str, object], says: str
         (lambda: Reading(power=0.01), "power above alpha"),
         (lambda: Spread.of(0.0, 1.0), "mean is 0"),
         (lambda: Spread.of_rate(1.0), "rate is 1"),
+        (lambda: Spread(1e200), r"cv is 1e\+200 .* \(1e-06 to 1e\+06\)"),
+        (lambda: Spread.of(1e-300, 1e300), "cv is inf"),
+        (lambda: Spread(1e-320), "cv is 1e-320"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(build: object, says: str) -> None:
     with pytest.raises(PlanError, match=says):
         build()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("wanted", [1e-9, -1e-9, 1000.0])
+@pytest.mark.parametrize("cv", [1e-6, 1e6])
+def test_the_ends_of_what_is_planned_for_are_finite(wanted: float, cv: float) -> None:
+    found = planned(wanted, spread=Spread(cv))
+    assert found.users_needed is not None
+    assert isfinite(found.users_needed)
+    assert "inf" not in found.verdict
 
 
 def test_spreads_come_from_a_mean_or_a_rate() -> None:
@@ -198,7 +215,7 @@ def test_history_without_a_time_before_has_no_covariate_and_caps_can_be_set() ->
     user, day, clicks, _ = visits(np.random.default_rng(4), 3000, 10)
     plain = measure(Visits(user, day, clicks), window_days=1, before_days=0)
     assert plain.spread.correlation == 0.0
-    capped = measure(Visits(user, day, clicks), window_days=1, before_days=0, cap_quantile=0.95)
+    capped = measure(Visits(user, day, clicks), window_days=1, before_days=0, cap=CapRule(0.95))
     assert capped.spread.cv < plain.spread.cv
     assert 0 < capped.capped < 0.06 * capped.users
     assert plain.capped == 0

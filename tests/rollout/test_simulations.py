@@ -40,12 +40,15 @@ def last(sums: Sums, run: int) -> Moments:
 @pytest.mark.parametrize("name", METRICS)
 def test_the_simulated_effects_are_the_products(name: str) -> None:
     draw = np.random.default_rng(1)
-    stable, candidate = (arm(draw, EVERYDAY, Arrivals(3, 200), runs=4, lift=lift) for lift in (0.0, 0.1))
+    stable = arm(draw, EVERYDAY, Arrivals(3, 1000), runs=4)
+    candidate = arm(draw, EVERYDAY, Arrivals(3, 200), runs=4, lift=-0.1)
     z = values(METRICS[name], stable, candidate).z(0.0)
+    own = values(METRICS[name], stable, candidate).own_z(0.0)
     by_delta = values(METRICS[name], stable, candidate).delta_z(0.0)
     for run in range(4):
         found = effect(METRICS[name], last(stable, run), last(candidate, run))
-        assert z[run, -1] == pytest.approx(found.absolute / found.absolute_se, rel=1e-6)
+        assert own[run, -1] == pytest.approx(found.absolute / found.absolute_se, rel=1e-6)
+        assert z[run, -1] == pytest.approx(found.absolute / found.absolute_se / sqrt(found.widened), rel=1e-6)
         assert by_delta[run, -1] == pytest.approx(found.relative / found.relative_se, rel=1e-6)
 
 

@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import httpx
 import pytest
+from PIL import Image
 
+from serving.captioner.decoding import Decoder
 from serving.captioner.fetch import Fetcher
 from serving.captioner.gate import Gate
 from serving.captioner.ingress import CaptionService, asgi
@@ -52,21 +55,21 @@ class FakeCaptions:
         return self.up
 
 
-def service(captions: FakeCaptions, **changes: Any) -> CaptionService:
+def service(captions: FakeCaptions, purpose: str = "", **changes: Any) -> CaptionService:
     settings = CaptionerSettings(**changes)
     return CaptionService(
         captions,
         Meter("r1"),
-        settings.limits(),
+        Decoder(settings.limits(), 2),
         Fetcher(frozenset(settings.url_hosts), settings.url_allow_private, settings.max_image_bytes, 5.0),
         Gate(settings.max_requests, settings.max_held_bytes, settings.max_held_images, settings.retry_after_s),
         max_request_bytes=settings.max_request_bytes,
         max_images=settings.max_images,
         call_images=settings.max_batch_size,
-        decode_threads=2,
         body_timeout_s=settings.body_timeout_s,
         request_timeout_s=settings.request_timeout_s,
         retry_after_s=settings.retry_after_s,
+        purpose=purpose,
     )
 
 
@@ -216,7 +219,88 @@ async def test_a_form_field_that_is_no_file_named_image_is_refused(good_pictures
         wrong_name = await http.post("/v1/captions", files={"picture": ("a", good_pictures["png"])})
         no_file = await http.post("/v1/captions", files={"x": ("a", b"")}, data={"image": "text"})
     assert error_of(wrong_name) == (400, "malformed_request", "picture")
-    assert error_of(no_file) == (400, "malformed_request", "image")
+    assert error_of(no_file) == (400, "malformed_request", "x")
+
+
+def as_text(data: bytes) -> dict[str, str]:
+    """An image as clients write it into text: every form of base64, and data URLs."""
+    plain = base64.b64encode(data).decode()
+    return {
+        "base64": plain,
+        "with line breaks": base64.encodebytes(data).decode().replace("\n", "\r\n"),
+        "with blanks around": f" \n{plain}\t",
+        "without padding": plain.rstrip("="),
+        "for URLs": base64.urlsafe_b64encode(data).decode().rstrip("="),
+        "data URL": f"data:image/png;base64,{plain}",
+        "data URL in capitals, with a parameter": f"DATA:image/png;name=a.png;BASE64,{plain}",
+        "data URL with escapes": "data:;base64," + plain.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
+        "data URL without base64": "data:image/png," + quote_from_bytes(data),
+        "data URL with line breaks": "data:image/png;base64,\n" + base64.encodebytes(data).decode(),
+    }
+
+
+async def test_the_answer_says_what_the_captioner_is_for_where_that_is_known(good_pictures: Good) -> None:
+    for purpose, told in (("drawn scenes only", {"purpose": "drawn scenes only"}), ("", {})):
+        async with client(purpose=purpose) as http:
+            answer = (await http.post("/v1/captions", content=good_pictures["png"], headers=PNG)).json()
+        assert {name: answer[name] for name in answer if name != "captions"} == {
+            "captioner": "fake@1",
+            "prompt": "what?",
+            **told,
+        }
+
+
+PLACES = [(form, place) for form in as_text(b"") for place in ("data", "url", "field")]
+
+
+@pytest.mark.parametrize(("form", "place"), [pair for pair in PLACES if pair[0].startswith("data") or pair[1] != "url"])
+async def test_an_image_as_text_is_taken_in_every_place_for_images(form: str, place: str, encode: Any) -> None:
+    image = encode(Image.effect_noise((61, 37), 90))  # its base64 has padding, + and /
+    text = as_text(image)[form]
+    async with client() as http:
+        if place == "field":
+            response = await http.post("/v1/captions", data={"image": text}, files={"image": ("a.png", image)})
+        else:
+            response = await http.post("/v1/captions", json={"images": [{place: text}]})
+    assert response.status_code == 200, response.text
+    assert {caption["caption"] for caption in response.json()["captions"]} == {"61x37"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "A", "ABCDE", "=AAA", "AA===", "AA=A", "h\u00e4", "data:image/png;base64", "data:;base64,?"]
+)
+async def test_text_that_is_no_image_is_refused_in_its_place(text: str) -> None:
+    async with client() as http:
+        response = await http.post("/v1/captions", json={"images": [{"data": text}]})
+    status, code, field = error_of(response)
+    assert (code, field) in (("bad_base64", "images[0].data"), ("empty_image", "images[0].data"))
+    assert status in (400, 422)
+
+
+async def test_an_address_in_a_form_is_fetched_under_the_same_rules(good_pictures: Good) -> None:
+    async with client() as http:
+        response = await http.post(
+            "/v1/captions", data={"image": "https://a.example/a.png"}, files={"image": ("b", b"")}
+        )
+    assert [caption["error"]["code"] for caption in response.json()["captions"]] == ["urls_are_off", "empty_image"]
+
+
+async def test_a_url_has_a_limit_that_a_data_url_has_not() -> None:
+    async with client() as http:
+        response = await http.post("/v1/captions", json={"images": [{"url": "https://a.example/" + "a" * 9000}]})
+    assert error_of(response) == (400, "malformed_request", "images[0]")
+
+
+async def test_a_picture_that_was_not_taken_as_it_is_says_so_and_is_counted(encode: Any) -> None:
+    broken = encode(Image.new("RGB", (40, 30)), "PNG", icc_profile=b"no profile")
+    whole = encode(Image.effect_noise((64, 64), 90), "JPEG")
+    async with client() as http:
+        answers = [(await http.post("/v1/captions", content=data, headers=PNG)).json() for data in (broken, whole[:-2])]
+        counted = (await http.get("/metrics")).text
+    assert "colour profile ignored" in answers[0]["captions"][0]["notes"][0]
+    assert "the end of the file is missing" in answers[1]["captions"][0]["notes"][0]
+    for note in ("profile_ignored", "no_end"):
+        assert f'sightline_captioner_notes_total{{note="{note}",replica="r1"}} 1.0' in counted
 
 
 async def test_an_empty_file_in_a_form_is_a_refused_image() -> None:

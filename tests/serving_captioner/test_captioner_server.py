@@ -20,6 +20,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from models.captioner.presets import PRESETS
 from serving.captioner.client import CaptionClient
 from serving.captioner.warden import of_run
 
@@ -104,6 +105,7 @@ def test_it_captions_over_http(server: Server, pictures: Pictures) -> None:
         "captions": [{"id": "0", "caption": f"a 40 by 30 picture with the corner {FINE}", "finish": "stop"}],
         "captioner": "fake@1",
         "prompt": "what is in the corner?",
+        "purpose": PRESETS["tiny"].purpose,
     }
     assert server.http.get("/health").json() == {"status": "ok", "replicas": 1}
 
@@ -271,7 +273,7 @@ def test_the_readme_names_every_metric_and_the_default_refusals(server: Server, 
     readme = (ROOT / "serving/captioner/README.md").read_text()
     names = set(re.findall(r"# TYPE sightline_captioner_(\w+) ", server.http.get("/metrics").text))
     metrics = {name for name in names if not name.endswith("_created")}
-    assert len(metrics) == 7
+    assert len(metrics) == 8
     codes = {code for _, _, code in bad_pictures.values()}
     assert [word for word in sorted(metrics | codes) if f"`{word}" not in readme] == []
 

@@ -16,6 +16,8 @@ MIB = 1024 * 1024
 def test_the_promised_defaults() -> None:
     assert read_settings({}, {}).model_dump() == {
         "preset": "tiny",
+        "revision": "",
+        "weights": "",
         "max_batch_size": 64,
         "batch_wait_s": 0.01,
         "min_replicas": 1,
@@ -28,6 +30,7 @@ def test_the_promised_defaults() -> None:
         "ingress_replicas": 1,
         "ingress_cpus": 1.0,
         "decode_threads": 2,
+        "max_decode_bytes": 384 * MIB,
         "max_requests": 64,
         "max_held_bytes": 256 * MIB,
         "max_held_images": 256,
@@ -52,14 +55,17 @@ def test_the_promised_defaults() -> None:
     assert read_machine({}, {}).model_dump() == {
         "host": "127.0.0.1",
         "port": 8001,
+        "max_connections": 1000,
         "temp_dir": None,
         "object_store_bytes": 128 * MIB,
+        "tls_certificate": None,
+        "tls_key": None,
     }
 
 
 def test_every_setting_is_described() -> None:
     fields = {**CaptionerSettings.model_fields, **MachineSettings.model_fields}
-    assert len(fields) == 37
+    assert len(fields) == 43
     assert [name for name, field in fields.items() if not field.description] == []
 
 

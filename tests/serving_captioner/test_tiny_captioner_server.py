@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,12 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from serving.captioner.client import CaptionClient
 from serving.captioner.warden import of_run
+from tests.http_server.raw_http import ask, parts
 
 pytestmark = pytest.mark.timeout(300)  # Ray starts six processes; on a busy machine that takes minutes
 ROOT = Path(__file__).parents[2]
@@ -104,6 +107,55 @@ def test_captions_are_the_models_own(server: Server, good_pictures: Good) -> Non
     assert {(result.captioner, result.prompt) for result in results} == {
         (model.provenance.captioner, model.provenance.prompt)
     }
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAA\r\n"
+
+
+def sent(server: Server, head: bytes, body: bytes = b"") -> tuple[int, dict[str, Any]]:
+    """What Ray's proxy answers to these bytes; always JSON."""
+    status, headers, content = parts(ask(server.port, head.replace(b"\n", b"\r\n") + body))
+    assert headers["content-type"] == "application/json"
+    return status, json.loads(content)
+
+
+def test_a_client_that_offers_http_2_gets_its_caption(server: Server, good_pictures: Good) -> None:
+    """As curl --http2 and Java's client do; httptools would lose the body."""
+    data = next(iter(good_pictures.values()))
+    head = b"POST /v1/captions HTTP/1.1\r\nHost: here\r\nContent-Type: image/png\r\n" + OFFER
+    answer = ask(server.port, head + b"Content-Length: %d\r\n\r\n" % len(data) + data)
+    status, _, content = parts(answer)
+    assert (status, "captions" in json.loads(content)) == (200, True), answer
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        (b"hello\n\n", b"", 400),
+        (b"GET / HTTP/1.1\nHost: a\nX: " + b"a" * 70_000 + b"\n\n", b"", 431),
+        (b"GET / HTTP/1.1\nHost: a\n" + b"A: b\n" * 200 + b"\n", b"", 431),
+        (b"GET /health HTTP/1.1\nHost: a\nX:", b"", 408),
+        (b"POST /v1/captions HTTP/1.1\nHost: a\nContent-Length: many\n\n", b"", 400),
+        (b"GET /nowhere HTTP/1.1\nHost: a\n\n", b"", 404),
+        (b"BREW /health HTTP/1.1\nHost: a\n\n", b"", 405),
+        (b"POST /v1/captions HTTP/1.1\nHost: a\nContent-Length: 5\n\n", b"hello", 415),
+        *(
+            (
+                b"POST /v1/captions HTTP/1.1\nHost: a\nContent-Type: application/json\nContent-Length: %d\n\n"
+                % len(body),
+                body,
+                400,
+            )
+            for body in (b"[" * 100_000, b"NaN", b'"\xff"', b'{"images": 1' + b"0" * 5000 + b"}", b"null")
+        ),
+    ],
+)
+def test_what_cannot_be_captioned_is_refused_in_json_by_the_proxy_too(
+    server: Server, head: bytes, body: bytes, status: int
+) -> None:
+    found, document = sent(server, head, body)
+    assert found == status
+    assert document["error"].keys() == {"code", "field", "message"}
 
 
 def test_sigterm_ends_it_with_exit_code_0_and_no_process_left(server: Server) -> None:

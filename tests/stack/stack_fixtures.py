@@ -48,9 +48,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
         common.mkdir(parents=True, exist_ok=True)
         own.symlink_to(common)
     ports = free_ports()
-    with foreground(layout, ports) as supervisor:
+    with foreground(layout, ports, "demo") as held:
         recipe = parse_recipe(RECIPE)
-        made = prepare(layout, ports, supervisor, recipe, lambda text: None, lambda step, done, of: None)
+        made = prepare(layout, ports, held, recipe, lambda text: None, lambda step, done, of: None)
     return Small(layout, made)
 
 
@@ -58,7 +58,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 def running(small: Small) -> Iterator[Running]:
     """The stack started as `sightline up` starts it."""
     ports = free_ports()
-    control.up(small.layout, ports, lambda text: None)
+    control.up(small.layout, ports, lambda state: None)
     yield Running(small.layout, ports, small.made)
     control.down(small.layout)
 

@@ -16,13 +16,14 @@ from stack_fixtures import Running, Small, eventually
 from models.bundle import read_bundle
 from models.contract import FeatureEncoder
 from serving.items.lmdb_store import LmdbStore
-from serving.stack import ask, calls, control, prepared, showcase
+from serving.stack import ask, calls, control, parts, showcase
 from serving.stack.errors import StackError
 from serving.stack.layout import Layout
-from serving.stack.lock import StackBusyError, is_held, read_state
+from serving.stack.lock import StackBusyError, is_held
 from serving.stack.orphans import marked
 from serving.stack.ports import HOST, free_ports
 from serving.stack.services import ABLATION, RANKER, bundle_path
+from serving.stack.state import read_state
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -94,7 +95,7 @@ def test_rank_and_status_speak_json(running: Running) -> None:
 
 def test_a_second_up_says_that_the_stack_runs(running: Running) -> None:
     with pytest.raises(StackBusyError, match="already running here"):
-        control.up(running.layout, free_ports(), lambda text: None)
+        control.up(running.layout, free_ports(), lambda state: None)
     answer = sightline(running.layout, "up")
     assert answer.returncode == 0
     assert "running already" in answer.stderr
@@ -151,7 +152,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_half_written_file(
         (lambda root: shutil.rmtree(root / "store"), "store"),
         (lambda root: (root / "bundles" / RANKER / "model.onnx").unlink(), "model.onnx"),
         (lambda root: _flip(root / "bundles" / RANKER / "contract.json"), "contract.json"),
-        (lambda root: shutil.rmtree(root / "bundles" / ABLATION), "is missing; rebuild everything: make demo"),
+        (lambda root: shutil.rmtree(root / "bundles" / ABLATION), "is missing; train again: sightline --root"),
         (lambda root: shutil.rmtree(root / "triton" / RANKER), "Triton's repository"),
     ],
     ids=["store", "onnx", "contract", "bundle", "triton"],
@@ -159,7 +160,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_half_written_file(
 def test_a_missing_or_changed_part_is_refused(small: Small, tmp_path: Path, damage, words: str) -> None:  # type: ignore[no-untyped-def]
     for name in ("bundles", "store", "triton"):
         shutil.copytree(small.layout.root / name, tmp_path / name)
-    prepared.verify(Layout(tmp_path))
+    parts.verify(Layout(tmp_path))
     damage(tmp_path)
     answer = sightline(Layout(tmp_path), "up")
     assert answer.returncode == 1
@@ -168,9 +169,9 @@ def test_a_missing_or_changed_part_is_refused(small: Small, tmp_path: Path, dama
 
 
 def test_nothing_prepared_is_told_from_something_broken(tmp_path: Path) -> None:
-    assert prepared.is_empty(Layout(tmp_path))
-    with pytest.raises(StackError, match="make demo"):
-        prepared.verify(Layout(tmp_path))
+    assert parts.unprepared(Layout(tmp_path))
+    with pytest.raises(StackError, match="make the demo's anew: sightline --root"):
+        parts.verify(Layout(tmp_path))
 
 
 def _flip(path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.bootstrap import Difference, concordance, paired_difference
+from training.bootstrap import MIN_CLUSTERS, Difference, concordance, paired_difference
 from training.metrics import MetricError, auc
 
 
@@ -99,4 +99,23 @@ def test_shapes_that_do_not_pair_are_refused():
     ],
 )
 def test_the_verdict_follows_the_interval(low, high, verdict):
-    assert Difference(0.0, low, high, 0.95, 10).verdict == verdict
+    assert Difference(0.0, low, high, 0.95, MIN_CLUSTERS, MIN_CLUSTERS).verdict == verdict
+    assert Difference(0.0, low, high, 0.95, 10**6, MIN_CLUSTERS - 1).verdict == "too few to tell"
+
+
+def test_a_verdict_wants_enough_clusters_of_each_class():
+    labels, a, b, codes = data(5, 3000, 100, gain=0.3)
+    few = codes < MIN_CLUSTERS - 1
+    found = paired_difference(labels[few], a[:, few], b[:, few], codes[few])
+    assert (found.clusters, found.deciding, found.verdict) == (29, 29, "too few to tell")
+    rare = np.where((codes < 5) & (labels > 0), 1.0, 0.0)  # positives of five clusters alone
+    found = paired_difference(rare, a, b, codes)
+    assert (found.clusters, found.deciding, found.verdict) == (100, 5, "too few to tell")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nine_rows_are_no_verdict_however_large_the_difference(seed):
+    draw = np.random.default_rng(seed)
+    labels = np.array([0, 1, 0, 1, 0, 1, 1, 0, 1])
+    found = paired_difference(labels, labels[None] + 0.1 * draw.random((1, 9)), -labels[None] * 1.0, np.arange(9))
+    assert (found.estimate, found.verdict) == (1.0, "too few to tell")

@@ -72,7 +72,7 @@ def test_the_bundles_are_whole_and_of_the_data_beside_them(made):
 def test_captions_were_read_off_the_pictures_and_name_their_maker(made):
     out, built = made
     table = pq.read_table(out / "captions" / "captions-0-of-1.parquet")
-    assert table.column_names == ["item_id", "caption", "captioner", "prompt"]
+    assert table.column_names == ["item_id", "caption", "captioner", "prompt", "image"]
     rows = table.to_pylist()
     assert [row["item_id"] for row in rows] == list(built.world.scenes)
     assert {row["captioner"].partition("@")[0] for row in rows} == {"tiny"}
@@ -104,7 +104,7 @@ def test_the_contract_of_the_whole_demo_is_the_same_on_every_machine():
     dataset = draw(1, size.users, size.items, size.interactions).dataset
     tokenizer = CaptionTokenizer.from_file(TINY / "tokenizer.json")
     contract = split_contract(recipe, dataset, split(dataset, recipe.splits[0].name), tokenizer)
-    assert contract.digest == "sha256:06995deb2768d852a13a5215c85a6b77d4760a4dff569be6a4c4548225d7226c"
+    assert contract.digest == "sha256:f2d826fd262f772feb8160f948974e1c5a2c201cb9f2b279d14a5b5e1586c6e3"
 
 
 def test_a_folder_that_exists_is_refused_before_any_work(tmp_path, capsys):

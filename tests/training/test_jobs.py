@@ -49,7 +49,7 @@ def test_asked_to_stop_every_worker_saves_the_very_state_that_one_process_has_af
     assert multiprocessing.active_children() == []
     for path in tmp_path.glob("*.safetensors"):
         (job,) = (each for fold in folds(long, *given, None, tmp_path) for each in fold.jobs if each.checkpoint == path)
-        progress = json.loads(safe_open(path, "pt").metadata()["sightline.training.2"])["progress"]
+        progress = json.loads(safe_open(path, "pt").metadata()["sightline.training.3"])["progress"]
         again = replace(job, checkpoint=tmp_path / "again" / path.name)
         with pytest.raises(TrainingStoppedError):
             run_jobs([again], Crew(1, After(9 * progress["done"] + progress["step"])), lambda *_: None, lambda _: None)

@@ -110,7 +110,7 @@ def test_bundles_hold_the_models_their_contracts_and_the_report(measured, tokeni
 def test_unfinished_measuring_goes_on_where_it_stopped(recipe, synthetic, captions, tokenizer, tmp_path, measured):
     small = recipe.model_copy(update={"splits": (SplitChoice(name="within_user"),)})
     first = measure_lift(small, synthetic.dataset, captions, tokenizer, checkpoints=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.glob("*.safetensors"))) == 4  # beside each the state before it
     epochs = []
     again = measure_lift(
         small, synthetic.dataset, captions, tokenizer, checkpoints=tmp_path, on_progress=lambda p: epochs.append(p.done)
@@ -189,3 +189,14 @@ def test_a_slice_of_one_class_has_no_difference_and_no_verdict():
 
 
 TOKENIZER = b'{"a tokenizer.json": "its digest is all that training needs"}'
+
+
+def test_captions_that_lose_their_end_are_counted_in_the_report(measured, captions, recipe):
+    """Every token begins a word here, so the first word that is lost is the one behind max_tokens."""
+    cut = measured.report.captions_cut
+    lengths = [len(ids) for ids in captions.values()]
+    assert (cut.captions, cut.cut) == (len(lengths), sum(length > recipe.caption.max_tokens for length in lengths))
+    again = lift.LiftReport.model_validate_json(measured.report.model_dump_json())
+    assert again.captions_cut == cut
+    old = {name: value for name, value in measured.report.model_dump().items() if name != "captions_cut"}
+    assert lift.LiftReport.model_validate(old).captions_cut is None

@@ -14,7 +14,7 @@ LONG, SHORT = (Path(training.__file__).parent / "recipes" / f"{name}.yaml" for n
 
 
 def test_every_recipe_of_the_project_is_read_and_begins_with_its_command():
-    assert [path.name for path in RECIPES] == ["demo.yaml", "movielens-folds.yaml", "movielens.yaml"]
+    assert [path.name for path in RECIPES] == ["default.yaml", "demo.yaml", "movielens-folds.yaml", "movielens.yaml"]
     for path in RECIPES:
         assert path.stem.startswith(load_recipe(path).name)
     for path in (LONG, SHORT):
@@ -48,7 +48,7 @@ def test_both_variants_of_every_measuring_recipe_get_at_least_three_seeds():
         ("ranker: {architecture: dcn}", "name: is .*Field required"),
         ("- a\n- b", "holds list; expected keys"),
         ("a: [", "is not YAML"),
-        ("", "holds NoneType; expected keys"),
+        ("", "holds nothing; expected keys"),
     ],
 )
 def test_a_wrong_recipe_is_refused_naming_what_is_wrong(text, words):

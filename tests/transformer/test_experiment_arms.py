@@ -23,7 +23,8 @@ KEY = "a key of the site, long enough"
 PATIENCE = ("--predictor_request_timeout_seconds", "1.5", "--candidate_timeout_seconds", "0.9")
 ITEMS = [str(i) for i in range(1, 13)]
 USERS = [f"user {i}" for i in range(96)]
-BY_NAME = {"x-sightline-arm": "candidate"}
+ARM_KEY = "a key that names arms"
+BY_NAME = {"x-sightline-arm": "candidate", "x-sightline-arm-key": ARM_KEY}
 
 
 @dataclass
@@ -33,7 +34,7 @@ class World:
     book: Any
     transformer: Any
     folder: Path
-    start: Callable[[], AbstractContextManager[Any]]
+    start: Callable[..., AbstractContextManager[Any]]
     arm: Any
     narrow_arm: Any
     revision: int = 0
@@ -107,19 +108,21 @@ def world(
     book = book_at(folder / "mounted" / "book.json")
     exposures = folder / "exposures"
     more = ("--assignments", str(book.path), "--assignment_seconds", "0.1", *PATIENCE)
+    telling = (*more, "--tell_arm", "true")
     arm = book.arm(ids_only, "ranker-ids", triton.grpc)
     narrow_arm = book.arm(narrow, "ranker-narrow", triton.grpc, "narrow")
 
     @contextmanager
-    def start() -> Iterator[Any]:
-        place = tmp_path_factory.mktemp("beside")
-        with stack.running_transformer(place, with_captions.bundle.path, store, triton.grpc, *more) as running:
+    def start(*, tells: bool = True) -> Iterator[Any]:
+        place, arguments = tmp_path_factory.mktemp("beside"), telling if tells else more
+        with stack.running_transformer(place, with_captions.bundle.path, store, triton.grpc, *arguments) as running:
             yield running
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIGHTLINE_PSEUDONYM_KEY", KEY)
+        patch.setenv("SIGHTLINE_ARM_KEY", ARM_KEY)
         recording = ("--exposures", f"file://{exposures}")
-        made = stack.running_transformer(folder, with_captions.bundle.path, store, triton.grpc, *more, *recording)
+        made = stack.running_transformer(folder, with_captions.bundle.path, store, triton.grpc, *telling, *recording)
         with made as running:
             yield World(book, running, exposures, start, arm, narrow_arm, metric=metric)
 
@@ -166,7 +169,7 @@ def test_an_arm_answers_with_its_own_scores_and_names_its_contract(
         assert own["experiment"] == "captions"
         assert own["contract_digest"] == digests[own["arm"]]
         for arm in digests:
-            (named,) = ask(world.transformer, user, headers={"x-sightline-arm": arm})
+            (named,) = ask(world.transformer, user, headers={**BY_NAME, "x-sightline-arm": arm})
             assert named["contract_digest"] == digests[arm]
             same = [entry["score"] for entry in named["ranking"]] == [entry["score"] for entry in own["ranking"]]
             assert same is (arm == own["arm"])
@@ -244,6 +247,51 @@ def infer(client: Any, user: str, headers: dict[str, str] | None = None) -> Any:
     return client.infer("ranker", inputs, headers=headers).get_response().parameters
 
 
+def test_who_has_no_key_may_not_name_an_arm_and_is_told_which_right_is_missing(
+    world: World, until: Callable[..., None]
+) -> None:
+    world.publish(until, share=0)
+    url = f"{world.transformer.url}/v1/models/ranker:predict"
+    body = {"instances": [{"user_id": USERS[0], "candidates": [{"item_id": item} for item in ITEMS]}]}
+    for headers, why in (
+        ({"x-sightline-arm": "candidate"}, "header x-sightline-arm-key is missing"),
+        ({**BY_NAME, "x-sightline-arm-key": "another key, guessed"}, "header x-sightline-arm-key has another key"),
+    ):
+        refused = httpx.post(url, json=body, headers=headers)
+        assert refused.status_code == 403
+        assert f"names an arm, which is for those with the right to: {why}" in refused.json()["error"]
+        assert "SIGHTLINE_ARM_KEY of the transformer" in refused.json()["error"]
+        assert ARM_KEY not in refused.text
+        with triton_grpc.InferenceServerClient(f"127.0.0.1:{world.transformer.grpc_port}") as client:
+            with pytest.raises(InferenceServerException, match=why) as raised:
+                infer(client, USERS[0], headers)
+            assert raised.value.status() == "StatusCode.PERMISSION_DENIED"
+
+
+def test_answers_tell_no_arm_unless_a_setting_says_so(
+    world: World, until: Callable[..., None], with_captions: Any
+) -> None:
+    """By no field: nor the contract, which is the arm's, nor that a candidate was away; the order is the arm's."""
+    world.withdraw(until)
+    with world.start(tells=False) as quiet:
+        (before,) = ask(quiet, USERS[0])
+        assert before["contract_digest"] == with_captions.bundle.contract.digest
+        away = world.arm.model_copy(update={"predictor_host": "127.0.0.1:9"})
+        for arm in (world.arm, away):
+            assignment = world.publish(until, arm, share=2500)
+            gauge = f'sightline_assignment_revision{{experiment="{assignment.experiment}",model="ranker"}}'
+            until(lambda gauge=gauge: world.metric(quiet, gauge) == world.revision)
+            found = ask(quiet, *USERS)
+            told = {(tuple(prediction), tuple(prediction["degraded"])) for prediction in found}
+            assert told == {(("user_id", "user_known", "model", "degraded", "ranking"), ())}
+        with triton_grpc.InferenceServerClient(f"127.0.0.1:{quiet.grpc_port}") as client:
+            assert {tuple(sorted(infer(client, user))) for user in USERS[:20]} == {("degraded", "user_known")}
+        own = {user: ask(quiet, user)[0]["ranking"] for user in USERS[:20]}
+        named = {user: ask(quiet, user, headers={**BY_NAME, "x-sightline-arm": "stable"})[0] for user in USERS[:20]}
+        assert {each["arm"] for each in named.values()} == {"stable"}
+        assert own == {user: each["ranking"] for user, each in named.items()}, "the candidate is away"
+
+
 def test_a_call_may_name_its_arm_over_rest_and_grpc(world: World, until: Callable[..., None], ids_only: Any) -> None:
     assignment = world.publish(until, share=0)
     user = USERS[0]
@@ -263,9 +311,9 @@ def test_a_call_may_name_its_arm_over_rest_and_grpc(world: World, until: Callabl
         assert parameters["arm"].string_param == "candidate"
         assert parameters["contract_digest"].string_param == ids_only.contract.digest
         with pytest.raises(InferenceServerException, match="expected one of 'stable', 'candidate'") as raised:
-            infer(client, user, {"x-sightline-arm": "other"})
+            infer(client, user, {**BY_NAME, "x-sightline-arm": "other"})
         assert raised.value.status() == "StatusCode.INVALID_ARGUMENT"
-    refused = httpx.post(url, json={"inputs": tensors}, headers={"x-sightline-arm": "other"})
+    refused = httpx.post(url, json={"inputs": tensors}, headers={**BY_NAME, "x-sightline-arm": "other"})
     assert refused.status_code == 400
     assert "header x-sightline-arm: is 'other'; expected one of 'stable', 'candidate'" in refused.json()["error"]
 

@@ -81,6 +81,7 @@ def test_all_faults_are_reported_at_once(parser: RequestParser) -> None:
         (one(candidates=[{"item_id": "a", "caption": 3}]), "instances[0].candidates[0].caption", "a string"),
         (one(candidates=[{"item_id": "a", "caption": "x" * 21}]), "instances[0].candidates[0].caption", "(it has 21)"),
         (one(context={"hour": 2.5}), "instances[0].context.hour", "an integer of 64 bits"),
+        (one(context={"hour": 2e30}), "instances[0].context.hour", "an integer of 64 bits"),
         (one(context={"hour": "2"}), "instances[0].context.hour", "write the value as a JSON number"),
         (one(user={"age": False}), "instances[0].user.age", "a number or null"),
         (one(user={"age": float("inf")}), "instances[0].user.age", "a finite number"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.contract import CaptionTokenizer, Contract, Side, encode
+from models.contract import CaptionTokenizer, CategoricalFeature, Contract, IntegerRange, Side, encode
 from models.items import ItemRow, ItemStoreError, StoredCaption, UserRow
 from serving.transformer.errors import InvalidRequestError
 from serving.transformer.features import STORE_AWAY, STORED_VALUE, FeatureBuilder
@@ -90,7 +90,7 @@ def test_tensors_are_those_of_trainings_encoder(
     )
     made = builder(contract, tokenizer, store)
     for turn in range(3):  # from the store, then from the cache
-        features = made.build(request)
+        features = made.build(request, tokenizer.encode(["Green  BOTTLE"]))
         same(features.tensors, expected)
         assert features.cache_hits == (0 if turn == 0 else 4)
         assert features.caption_stored.tolist() == [True, False, True, False]
@@ -201,6 +201,49 @@ def test_a_value_of_the_request_that_the_contract_refuses_is_the_clients_fault(
         builder(contract, tokenizer, store).build(request)
 
 
+@pytest.mark.parametrize("value", [1e39, -1e39, 1e308, 2**1000, 5.6e13])
+def test_an_absurd_number_of_a_request_is_refused_by_field_where_the_contract_has_no_bounds(
+    contract: Contract, tokenizer: CaptionTokenizer, store: FakeStore, value: float
+) -> None:
+    with pytest.raises(
+        InvalidRequestError, match=r"^user\.age: is -?\d\S+; expected a number within 1e\+09 deviations"
+    ):
+        builder(contract, tokenizer, store).build(RankRequest("u", ("1",), user={"age": value}))
+
+
+def test_an_absurd_number_is_clipped_where_the_contract_has_bounds(
+    contract: Contract, tokenizer: CaptionTokenizer, store: FakeStore
+) -> None:
+    age = next(f for f in contract.dense if f.name == "age").model_copy(update={"low": 7.0, "high": 73.0})
+    bounded = contract.model_copy(update={"format": 2, "dense": (contract.dense[0], age)})
+    made = builder(bounded, tokenizer, store)
+    store.users["old"] = UserRow("old", {"age": 5.6e12})
+    served = [made.build(RankRequest("u", ("1",), user={"age": v})) for v in (73, 1e39, 2**1000)]
+    served.append(made.build(RankRequest("old", ("1",))))
+    column = [f.name for f in contract.dense].index("age")
+    assert {float(features.tensors["dense"][0, column]) for features in served} == {np.float32(40 / 11)}
+    assert not any(features.degraded for features in served)
+
+
+def test_a_stored_number_that_an_old_contract_cannot_scale_is_left_out_and_said(
+    contract: Contract, tokenizer: CaptionTokenizer, store: FakeStore
+) -> None:
+    store.users["old"] = UserRow("old", {"age": 1e39})
+    assert builder(contract, tokenizer, store).build(RankRequest("old", ("1",))).degraded == (STORED_VALUE,)
+
+
+def test_true_is_one_of_a_boolean_feature(contract: Contract, tokenizer: CaptionTokenizer, store: FakeStore) -> None:
+    flag = CategoricalFeature(name="member", source="user", encoding=IntegerRange(low=0, high=1))
+    made = builder(contract.model_copy(update={"categorical": (*contract.categorical, flag)}), tokenizer, store)
+
+    def bucket(value: bool | float | None) -> int:
+        return int(made.build(RankRequest("u", ("1",), user={"member": value})).tensors["categorical"][0, -1])
+
+    assert [bucket(value) for value in (True, 1, 1.0)] == [3, 3, 3]
+    assert [bucket(value) for value in (False, 0, 0.0)] == [2, 2, 2]
+    assert (bucket(7), bucket(None)) == (1, 0)
+
+
 def test_candidate_features_win_over_the_stores(
     contract: Contract, tokenizer: CaptionTokenizer, store: FakeStore
 ) -> None:
@@ -226,7 +269,7 @@ def test_missing_and_found_captions_are_told(contract: Contract, tokenizer: Capt
     missing: list[str] = []
     found: list[str] = []
     made = builder(contract, tokenizer, store, on_missing=missing.extend, on_captioned=found.extend)
-    made.build(RankRequest("u", ("1", "3", "x", "y"), captions={3: "a car"}))
+    made.build(RankRequest("u", ("1", "3", "x", "y"), captions={3: "a car"}), tokenizer.encode(["a car"]))
     assert (missing, found) == (["3", "x"], ["1"])
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from models.contract import Contract
 from serving.transformer.errors import NotReadyError, PredictorDeadlineError, PredictorUnavailableError
 from serving.transformer.feature_names import FeatureNames
+from serving.transformer.held_bytes import HeldBytes
 from serving.transformer.metrics import Metrics
 from serving.transformer.request import Limits, RankRequest, RequestParser
 from serving.transformer.rest import RestFront
@@ -34,7 +35,7 @@ class World:
         parser = RequestParser(FeatureNames(contract), Limits())
         served = Served(self.rank, parser, self.handshake)  # type: ignore[arg-type]
         self.service = Service({"ranker": served}, Metrics(self.registry), 2.0)
-        self.front = RestFront(self.service, self.kserve, max_body_bytes=1000)
+        self.front = RestFront(self.service, self.kserve, max_body_bytes=1000, held=HeldBytes(4000, 2.0))
         self.behind: list[str] = []
 
     async def rank(self, requests: Sequence[RankRequest], timeout: float | None, arm: str | None) -> Any:

@@ -92,6 +92,7 @@ class World:
             self.metrics,
             exposures=writer,
             arm_header="x-arm",
+            tell_arm=True,
             clock=asyncio.get_running_loop().time,
             timeout=2.0,
             candidate_timeout=0.5,

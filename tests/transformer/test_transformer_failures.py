@@ -80,7 +80,9 @@ def world(tmp_path_factory: Any, with_captions: Any, rows: list[ItemRow], stack:
     folder = tmp_path_factory.mktemp("world")
     place_model(folder / "repository", "ranker", with_captions.bundle, platform="python")
     (folder / "work").mkdir()
-    command = TritonCommand(folder / "repository", free_port(), free_port(), free_port(), folder / "work")
+    command = TritonCommand(
+        folder / "repository", free_port(), free_port(), free_port(), folder / "work", reload_key="a key"
+    )
     store = stack.fill(folder / "store", rows)
     made = World(command, None, None, store)
     try:
@@ -125,7 +127,7 @@ def test_a_model_of_another_contract_is_refused_by_both_digests(
     world: World, until: Callable, stack: Any, ids_only: Any, with_captions: Any, tmp_path: Path
 ) -> None:
     place_model(world.command.repository, "ranker", ids_only, platform="python", replace=True)
-    load_model(world.command.http_port, "ranker")
+    load_model(world.command.http_port, "ranker", key="a key")
     response = world.predict("1", "2")
     assert response.status_code in (502, 503), "a score of the other contract must never come out"
     until(lambda: not world.ready())
@@ -141,7 +143,7 @@ def test_a_model_of_another_contract_is_refused_by_both_digests(
         in log
     )
     place_model(world.command.repository, "ranker", with_captions.bundle, platform="python", replace=True)
-    load_model(world.command.http_port, "ranker")
+    load_model(world.command.http_port, "ranker", key="a key")
     until(world.ready)
     world.ask("1", "2")
 

@@ -1,5 +1,6 @@
 """The transformer with its items in a Redis that changes, hangs, dies and comes back."""
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,7 +80,11 @@ def test_items_without_caption_are_noted_in_redis_until_they_have_one(
 def test_a_hanging_redis_degrades_one_request_late_and_the_next_ones_at_once(
     world: World, until: Callable[..., None]
 ) -> None:
-    world.ask("1", "2")
+    timeout, usual = 0.15, []
+    for _ in range(10):
+        start = time.monotonic()
+        world.ask("1", "2")
+        usual.append(time.monotonic() - start)
     with world.redis.hanging():
         seconds = []
         until_then = time.monotonic() + 2.5  # long enough for attempts to connect in between
@@ -90,10 +95,10 @@ def test_a_hanging_redis_degrades_one_request_late_and_the_next_ones_at_once(
             assert found["degraded"] == ["item_store_unavailable"]
             assert found["ranking"][0]["item_id"] in {"1", "2", "501"}
             time.sleep(0.02)
-    seconds.sort()
-    assert seconds[-1] >= 0.14, "one request waited for the timeout"
-    assert seconds[len(seconds) // 2] < 0.1
-    assert sum(each > 0.14 for each in seconds) <= max(2, len(seconds) // 20)
+    assert max(seconds) >= timeout - 0.01, "one request waited for the timeout"
+    assert statistics.median(seconds) < statistics.median(usual) + timeout / 2, (
+        "most did not wait, however slow all are"
+    )
     until(lambda: world.ask("1", "2")["degraded"] == [])
 
 

@@ -24,6 +24,7 @@ def test_defaults_are_those_promised() -> None:
     assert (settings.max_candidates, settings.predictor_request_timeout_seconds) == (1000, 2.0)
     assert settings.store_timeout_seconds == 0.15
     assert (settings.assignments, settings.exposures, settings.arm_header) == (None, None, "x-sightline-arm")
+    assert not settings.tell_arm
     assert settings.candidate_seconds == 1.0
 
 
@@ -67,6 +68,8 @@ def test_all_faults_are_told_at_once() -> None:
         (["--exposures", "file:///tmp/x"], "there are none without an experiment; give --assignments"),
         (["--exposures", "kafka://x", "--assignments", "a"], "exposures: .*cannot be read as an address"),
         (["--candidate_timeout_seconds", "2"], "candidate_timeout_seconds is 2; expected less than"),
+        (["--also", "ids=s3://b/x"], "'s3://b/x' is a URI; expected a path of this machine"),
+        (["--missing_file", "s3://b/x"], "missing_file: 's3://b/x' is a URI"),
         (["--arm_header", "X-Arm"], "arm_header"),
         (["--arm_header", "x-arm-bin"], "choose another"),
     ],

@@ -15,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 from models.contract import CaptionTokenizer, Contract, encode
 from models.export.onnx import torch_scores
 from models.items import ItemRow
+from models.version import project_version
 
 ITEMS = ["1", "7", "13", "599", "nobody", "new"]
 CAPTIONS = ["", "", "", "", "", "a red car in the snow"]
@@ -171,7 +172,8 @@ def test_metadata_and_health_over_rest(over_http: Any) -> None:
     assert over_http.is_server_live()
     assert over_http.is_server_ready()
     assert over_http.is_model_ready("ranker")
-    assert over_http.get_server_metadata()["name"] == "sightline-transformer"
+    server = over_http.get_server_metadata()
+    assert (server["name"], server["version"]) == ("sightline-transformer", project_version())
     assert over_http.get_model_metadata("ranker")["inputs"][1] == {
         "name": "item_id",
         "datatype": "BYTES",

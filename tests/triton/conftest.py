@@ -25,12 +25,14 @@ from models.triton.repository import place_model
 from serving.ranker.command import TritonPorts
 from serving.stack.triton_server import running_triton
 
+INFERENCE_KEY = "opens inference over HTTP"
 TOKENIZER = b'{"a tokenizer": "of the test"}'
 
 
 @dataclass(frozen=True)
 class Placed:
     ports: TritonPorts
+    inference_key: str
     repository: Path
     model: Ranker
     bundle: Bundle
@@ -83,5 +85,5 @@ def triton(bundled: tuple[Ranker, Bundle], tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("triton")
     settings = TritonSettings(max_queue_delay_us=2000)
     place_model(folder / "repository", "ranker", bundle, platform="python", settings=settings)
-    with running_triton(folder / "repository", folder / "work") as ports:
-        yield Placed(ports, folder / "repository", model, bundle, folder / "work" / "triton.log")
+    with running_triton(folder / "repository", folder / "work", inference_key=INFERENCE_KEY) as ports:
+        yield Placed(ports, INFERENCE_KEY, folder / "repository", model, bundle, folder / "work" / "triton.log")

@@ -19,6 +19,7 @@ from models.captioner.caption import Captioner
 from models.captioner.llava import LlavaCaptioner
 from models.captioner.presets import TINY, preset
 from models.captioner.source import weights_digest
+from models.local_path import local_path
 from training.captioner import exams
 from training.captioner.checkpoint import publish
 from training.captioner.evaluate import measure
@@ -104,8 +105,10 @@ def _exam(captioner: Captioner, exam: exams.Exam) -> dict[str, object]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--out", type=Path, default=TINY, help="the checkpoint's folder")
-    parser.add_argument("--cache", type=Path, default=HERE / ".sightline" / "captioner", help="keeps rendered pictures")
+    parser.add_argument("--out", type=local_path, default=TINY, help="the checkpoint's folder")
+    parser.add_argument(
+        "--cache", type=local_path, default=HERE / ".sightline" / "captioner", help="keeps rendered pictures"
+    )
     parser.add_argument("--seed", type=int, default=1, help="decides the scenes, the first weights and the order")
     parser.add_argument("--scenes", type=int, default=20_000, help="pictures to train on")
     parser.add_argument("--look-steps", type=int, default=4_500, help="steps of the vision tower alone")

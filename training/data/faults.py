@@ -23,9 +23,9 @@ class Faults:
         """What was found, in the order in which it was."""
         return tuple(self._found)
 
-    def add(self, table: str, column: str, found: str, expected: str, fix: str) -> None:
-        """A fault of a table or column as a whole; `found` is what a message says was found."""
-        self._found.append(Fault(table, column, None, found, expected, fix))
+    def add(self, table: str, column: str, found: str, expected: str, fix: str, *, row: int | None = None) -> None:
+        """A fault of a table or column as a whole; `found` is what a message says was found, first in `row`."""
+        self._found.append(Fault(table, column, row, found, expected, fix))
 
     def rows(
         self,

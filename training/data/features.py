@@ -1,13 +1,13 @@
 """From a data set to a feature contract, the columns that it encodes, and the rows of the store.
 
 The same rules serve MovieLens and bring-your-own data: ids become hashed buckets, further string columns a
-vocabulary (or buckets when there are many values), numbers dense features, booleans 0 or 1; the hour and
-weekday of an interaction are its context. Beside these stand two counts, the item's `popularity` and the
+vocabulary (or buckets when there are many values), numbers dense features (see `scaling`), booleans 0 or 1;
+the hour and weekday of an interaction are its context. Beside these stand two counts, the item's `popularity` and the
 user's `activity`: how many *other* training interactions the item or user has. `image`, `label` and `rating`
 are never features.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from models.contract import (
     Vocabulary,
 )
 from training.data.dataset import Dataset
+from training.data.scaling import dense_feature
 from training.data.splits import Rows, Split
 
 SOURCES: tuple[Source, ...] = ("user", "context", "item")
@@ -59,8 +60,7 @@ def contract(
 ) -> Contract:
     """The contract with caption; its `without_caption()` is the ablation.
 
-    Vocabularies, means and standard deviations come from the split's training rows alone. Means and
-    deviations are rounded to six digits, so that the digest is the same on every platform.
+    Vocabularies, scales and bounds come from the split's training rows alone.
 
     Raises:
         ContractFormatError: a column's name or values cannot be a feature.
@@ -70,7 +70,7 @@ def contract(
     for source, frame in _sources(dataset).items():
         for column in map(str, frame.columns):
             if pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column]):
-                dense.append(_dense(column, source, train[column]))
+                dense.append(dense_feature(column, source, train[column]))
             else:
                 categorical.append(_categorical(column, source, frame[column], train[column]))
     caption = CaptionFeature(
@@ -81,6 +81,7 @@ def contract(
         description="tokens of the caption that the captioner read off the item's image",
     )
     return Contract(
+        format=2,
         name=name,
         version=version,
         dense=(*dense, _count("popularity", "item", train), _count("activity", "user", train)),
@@ -196,26 +197,7 @@ def id_buckets(ids: int) -> int:
 
 def _count(name: str, source: Source, train: Mapping[str, Column]) -> DenseFeature:
     description = f"how many training interactions the {source} has (the row's own not counted)"
-    return _scaled(name, source, train[name], np.log1p, default=0.0, transform="log1p", description=description)
-
-
-def _dense(name: str, source: Source, values: Column) -> DenseFeature:
-    present = values[~np.isnan(values)]
-    default = _rounded(float(present.mean())) if len(present) else 0.0
-    return _scaled(name, source, present, np.asarray, default=default, transform="identity", description="")
-
-
-def _scaled(
-    name: str,
-    source: Source,
-    values: Column,
-    transform_values: Callable[[Column], Column],
-    **fields: Any,
-) -> DenseFeature:
-    scaled = transform_values(values.astype(np.float64))
-    mean = _rounded(float(scaled.mean())) if len(scaled) else 0.0
-    std = _rounded(float(scaled.std())) if len(scaled) else 0.0
-    return DenseFeature(name=name, source=source, mean=mean, std=std or 1.0, **fields)
+    return dense_feature(name, source, train[name], count=True, description=description)
 
 
 def _categorical(name: str, source: Source, column: "pd.Series[Any]", values: Column) -> CategoricalFeature:
@@ -226,10 +208,6 @@ def _categorical(name: str, source: Source, column: "pd.Series[Any]", values: Co
         return CategoricalFeature(name=name, source=source, encoding=Vocabulary(values=tuple(distinct)))
     buckets = HashBuckets(buckets=id_buckets(len(distinct)), seed=_VALUE_SEED)
     return CategoricalFeature(name=name, source=source, encoding=buckets)
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def _look_up(counts: Mapping[str, int], keys: Column) -> npt.NDArray[np.int64]:

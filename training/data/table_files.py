@@ -1,6 +1,8 @@
-"""Where the three Parquet tables of a data set lie: a folder of this machine or any fsspec URI."""
+"""Where the three tables of a data set lie, as Parquet, CSV or TSV: a folder of this machine or any fsspec URI."""
 
-from collections.abc import Sequence
+import gzip
+import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -9,16 +11,21 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.data.delimited import DelimitedError, read_delimited
+
 TABLES = ("interactions", "items", "users")
+PARQUET = ".parquet"
+DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
+FORMATS = (PARQUET, *DELIMITERS)
 
 
 class TableUnreadableError(Exception):
-    """The file exists and is not a Parquet file, or cannot be read."""
+    """The file exists and is not what its name says, or cannot be read."""
 
 
 @dataclass(frozen=True)
 class TableFolder:
-    """A folder with interactions.parquet, items.parquet, users.parquet and, usually, images.
+    """A folder with the tables interactions, items and users and, usually, images.
 
     Attributes:
         location: as the caller named it.
@@ -46,24 +53,62 @@ class TableFolder:
         """Whether the folder is there."""
         return bool(self._filesystem.isdir(self._root))
 
-    def path(self, name: str) -> str:
-        """The place of a table, for messages."""
-        return f"{self.location.rstrip('/')}/{name}.parquet"
+    def path(self, file: str) -> str:
+        """The place of a file, for messages."""
+        return f"{self.location.rstrip('/')}/{file}"
 
-    def has(self, name: str) -> bool:
-        """Whether the table's file is there."""
-        return bool(self._filesystem.isfile(f"{self._root}/{name}.parquet"))
+    def files(self, table: str) -> list[str]:
+        """Names of the files (or folders of Parquet parts) that could be the table; one is what is wanted."""
+        names = [f"{table}{suffix}" for suffix in FORMATS]
+        return [name for name in names if self._filesystem.exists(f"{self._root}/{name}")]
 
-    def read(self, name: str) -> pa.Table:
-        """The whole table.
+    def others(self, table: str) -> list[str]:
+        """Names of files of the table in formats that are not read."""
+        names = [PurePosixPath(path).name for path in self._filesystem.ls(self._root, detail=False)]
+        return sorted(name for name in names if name.split(".")[0] == table and name not in self.files(table))
+
+    def read(self, file: str) -> pa.Table:
+        """The whole table; a delimited one has text columns alone.
 
         Raises:
             TableUnreadableError: see the class.
         """
+        place = f"{self._root}/{file}"
         try:
-            with self._filesystem.open(f"{self._root}/{name}.parquet", "rb") as file:
-                return pq.ParquetFile(file).read()
-        except (pa.ArrowException, OSError) as error:
+            if not file.endswith(PARQUET):
+                return self._delimited(file, place)
+            if not self._filesystem.isdir(place):
+                return self._parquet(place)
+            parts = sorted(path for path in self._filesystem.find(place) if path.endswith(PARQUET))
+            if not parts:
+                raise TableUnreadableError(f"a folder without a {PARQUET} file")
+            return pa.concat_tables([self._parquet(part) for part in parts], promote_options="default")
+        except (pa.ArrowException, OSError, DelimitedError, EOFError, zlib.error) as error:
+            raise TableUnreadableError(str(error).splitlines()[0]) from error
+
+    def _parquet(self, place: str) -> pa.Table:
+        with self._filesystem.open(place, "rb") as file:
+            return pq.ParquetFile(file).read()
+
+    def _delimited(self, file: str, place: str) -> pa.Table:
+        with self._filesystem.open(place, "rb") as opened:
+            data: bytes = opened.read()
+        suffix = next(suffix for suffix in DELIMITERS if file.endswith(suffix))
+        return read_delimited(gzip.decompress(data) if suffix.endswith(".gz") else data, DELIMITERS[suffix])
+
+    def text(self, name: str) -> str | None:
+        """The content of a text file, None when there is none.
+
+        Raises:
+            TableUnreadableError: it is there and cannot be read, or is not UTF-8.
+        """
+        try:
+            with self._filesystem.open(f"{self._root}/{name}", "rb") as file:
+                content: bytes = file.read()
+            return content.decode()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
             raise TableUnreadableError(str(error).splitlines()[0]) from error
 
     def resolve(self, image: str) -> str | None:
@@ -79,14 +124,11 @@ class TableFolder:
             return None
         return str(self._filesystem.unstrip_protocol(f"{self._root}/{PurePosixPath(image)}"))
 
-    def missing(self, places: Sequence[str]) -> set[str]:
-        """Which of the resolved places hold no file; a remote folder is listed once."""
-        if self.local is not None:
-            return {place for place in places if not Path(place).is_file()}
-        if not places:
-            return set()
-        present = {self._filesystem.unstrip_protocol(name) for name in self._filesystem.find(self._root)}
-        return {place for place in places if place not in present}
+
+def driver_errors() -> tuple[type[Exception], ...]:
+    """S3's client has errors that are no OSErrors (no credentials, no answer); it is loaded only where S3 is used."""
+    module = sys.modules.get("botocore.exceptions")
+    return (OSError,) if module is None else (OSError, module.BotoCoreError, module.ClientError)
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:

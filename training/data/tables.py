@@ -1,6 +1,4 @@
-"""Bring your own data: a folder (or fsspec URI) with interactions.parquet, items.parquet and
-users.parquet.
-"""
+"""Bring your own data: a folder (or fsspec URI) with the tables interactions, items and users, and columns.yaml."""
 
 import shutil
 import time
@@ -9,17 +7,19 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
+import yaml
 
 from models.files import new_folder
 from training.data.dataset import Dataset
 from training.data.errors import DataError, DatasetError
 from training.data.faults import Faults
-from training.data.table_files import TABLES, TableFolder, TableUnreadableError
-from training.data.table_schema import FIXED, checked_frame, one_owner_per_name, plain
+from training.data.roles import CONTEXT, FILE, Roles
+from training.data.table_files import DELIMITERS, PARQUET, TABLES, TableFolder, TableUnreadableError, driver_errors
+from training.data.table_schema import FIXED, checked_frame, feature_columns, one_owner_per_name, plain
 from training.data.validate import check_tables, is_url
 
 POSITIVE_RATING = 4.0
-URL_SCHEMES = ("https",)
+URL_SCHEMES = ("https", "http", "data")
 
 
 def read(
@@ -38,7 +38,8 @@ def read(
         clock: seconds since 1970; a later timestamp is a fault.
 
     Returns:
-        The data set; relative image paths have become absolute ones (or full URIs). The digest is over the
+        The data set; relative image paths have become absolute ones (or full URIs), whether a file is there or not:
+        one lost picture must not stop a catalogue, who captions it says so. The digest is over the
         content as it is in the files, so that a folder that is moved keeps it.
 
     Raises:
@@ -60,6 +61,12 @@ def read(
     return dataset.with_images({item: _place(image, folder) for item, image in images.items() if image is not None})
 
 
+def place_of(location: str | Path) -> str:
+    """Where the tables are, the same from any working folder: an absolute path, or the URI."""
+    text = str(location)
+    return text.rstrip("/") if "://" in text else str(Path(text).resolve())
+
+
 def write(dataset: Dataset, folder: Path) -> Path:
     """Write a data set in the format that `read` takes; the folder appears whole or not at all.
 
@@ -75,6 +82,9 @@ def write(dataset: Dataset, folder: Path) -> Path:
         items["image"] = pd.Series([_copied(item, image, made) for item, image in rows], dtype=object)
         for name, frame in zip(TABLES, (dataset.interactions, items, dataset.users), strict=True):
             frame.to_parquet(made / f"{name}.parquet", index=False)
+        if context := feature_columns("interactions", dataset.interactions):
+            declared = {"interactions": dict.fromkeys(context, CONTEXT)}
+            (made / FILE).write_text(yaml.safe_dump(declared, allow_unicode=True), "utf-8")
     return folder
 
 
@@ -86,7 +96,13 @@ def _folder(location: str | Path, faults: Faults) -> TableFolder | None:
             "folder", "", str(location), "a folder or a URI that fsspec can open", f"{error}. Install its driver"
         )
         return None
-    if not folder.exists():
+    try:
+        there = folder.exists()
+    except driver_errors() as error:
+        fix = f"{error or type(error).__name__}. Check its address and credentials"
+        faults.add("folder", "", str(location), "a folder that can be read", fix)
+        return None
+    if not there:
         names = ", ".join(f"{name}.parquet" for name in TABLES)
         faults.add("folder", "", str(location), f"a folder with {names}", "Correct the path or make the folder")
         return None
@@ -95,19 +111,46 @@ def _folder(location: str | Path, faults: Faults) -> TableFolder | None:
 
 def _frames(folder: TableFolder, faults: Faults) -> dict[str, pd.DataFrame]:
     frames: dict[str, pd.DataFrame] = {}
+    roles = _roles(folder, faults)
     for name in TABLES:
-        if not folder.has(name):
-            needed = ", ".join(FIXED[name])
-            faults.add(name, "", "no file", f"a Parquet file at {folder.path(name)}", f"Write it with columns {needed}")
+        file = _file(name, folder, faults)
+        if file is None:
             continue
         try:
-            table = folder.read(name)
+            table = folder.read(file)
         except TableUnreadableError as error:
-            faults.add(name, "", str(error), f"a Parquet file at {folder.path(name)}", "Write the file again")
+            kind = "Parquet" if file.endswith(PARQUET) else "CSV" if ".csv" in file else "TSV"
+            faults.add(name, "", str(error), f"a {kind} file at {folder.path(file)}", "Write the file again")
             continue
-        frames[name] = checked_frame(name, table, faults)
+        named = roles.applied(name, table, faults)
+        frames[name] = checked_frame(name, named, faults, untyped=not file.endswith(PARQUET))
     one_owner_per_name(frames, faults)
     return frames
+
+
+def _file(name: str, folder: TableFolder, faults: Faults) -> str | None:
+    """The file of a table; None, and a fault, where there is none or more than one."""
+    files = folder.files(name)
+    if len(files) == 1:
+        return files[0]
+    if files:
+        faults.add(name, "", " and ".join(files), "one file", "Remove all but the one that counts")
+        return None
+    others = folder.others(name)
+    found = f"no file that can be read, but {', '.join(others)}" if others else "no file"
+    fix = f"Write it with columns {', '.join(FIXED[name])}"
+    if others:
+        fix = f"Convert it, for instance by pandas: frame.to_parquet('{name}{PARQUET}')"
+    faults.add(name, "", found, f"a Parquet file at {folder.path(name + PARQUET)} (or {', '.join(DELIMITERS)})", fix)
+    return None
+
+
+def _roles(folder: TableFolder, faults: Faults) -> Roles:
+    try:
+        return Roles.parse(folder.text(FILE) or "", faults)
+    except TableUnreadableError as error:
+        faults.add(FILE, "", str(error), "YAML in UTF-8", "Write the file again")
+        return Roles({})
 
 
 def _place(image: str, folder: TableFolder) -> str:

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from models.local_path import local_path
 from training.demo.build import Made, build
 from training.lift import Gain
 
@@ -13,7 +14,7 @@ from training.lift import Gain
 def main(words: list[str] | None = None) -> int:
     """Make the folder and print what was planted beside what was measured."""
     parser = argparse.ArgumentParser(prog="python -m training.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the folder to make; it must not exist")
+    parser.add_argument("--out", type=local_path, required=True, help="the folder to make; it must not exist")
     parser.add_argument("--seed", type=int, default=1, help="of the made-up world (default 1)")
     parser.add_argument("--created", help="ISO 8601 time for the bundles' manifests, with its zone (default: now)")
     parser.add_argument("--git-revision", default="unknown", help="for the bundles' manifests")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def build(
     """Make the demo's folder, whole or not at all.
 
     data/                    interactions.parquet, items.parquet, users.parquet, images/<item>.png
-    captions/                captions-0-of-1.parquet: item_id, caption, captioner, prompt
+    captions/                captions-0-of-1.parquet: item_id, caption, captioner, prompt, image
     bundles/                 ranker, and ranker-ids without captions
     pictures/                a few of the images
     tokenizer.json           the captions' tokenizer
@@ -127,11 +128,13 @@ def _caption(dataset: Dataset, path: Path) -> dict[str, str]:
         with Image.open(place) as image:
             images.append(image.convert("RGB"))
     captions = dict(zip(items, (each.text for each in captioner.caption(images)), strict=True))
-    _write_captions(captions, captioner.provenance, path)
+    digests = [hashlib.sha256(Path(place).read_bytes()).hexdigest() for place in items.values()]
+    _write_captions(captions, digests, captioner.provenance, path)
     return captions
 
 
-def _write_captions(captions: Mapping[str, str], made_by: Provenance, path: Path) -> None:
+def _write_captions(captions: Mapping[str, str], digests: Sequence[str], made_by: Provenance, path: Path) -> None:
+    """Without the pictures' places: the folder is moved to where it is used."""
     path.parent.mkdir(parents=True)
     count = len(captions)
     columns = {
@@ -139,6 +142,7 @@ def _write_captions(captions: Mapping[str, str], made_by: Provenance, path: Path
         "caption": list(captions.values()),
         "captioner": [made_by.captioner] * count,
         "prompt": [made_by.prompt] * count,
+        "image": digests,
     }
     pq.write_table(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), path)
 

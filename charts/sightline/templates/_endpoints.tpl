@@ -2,12 +2,13 @@
 
 {{- define "sightline.captioner.url" -}}
 {{- $name := include "sightline.componentName" (dict "root" . "component" "captioner") }}
+{{- $scheme := include "sightline.tls.http" (dict "root" . "part" "captioner") }}
 {{- if eq .Values.captioner.mode "external" }}
 {{- .Values.captioner.externalUrl | trimSuffix "/" }}
 {{- else if eq .Values.captioner.mode "rayservice" }}
-{{- printf "http://%s-serve-svc:8000" $name }}
+{{- printf "%s://%s-serve-svc:8000" $scheme $name }}
 {{- else if eq .Values.captioner.mode "deployment" }}
-{{- printf "http://%s:8000" $name }}
+{{- printf "%s://%s:8000" $scheme $name }}
 {{- end }}
 {{- end }}
 

@@ -10,7 +10,7 @@ The templates take (dict "root" $ "layout" "bundle"), or "layouts", a list.
 
 {{/* Eight characters that differ when the model may differ. The demo is part of the images. Takes the root. */}}
 {{- define "sightline.model.id" -}}
-{{- $demo := list (include "sightline.image" (dict "root" . "name" "transformer")) (include "sightline.image" (dict "root" . "name" "ranker")) }}
+{{- $demo := list (include "sightline.image.reference" (dict "root" . "name" "transformer")) (include "sightline.image.reference" (dict "root" . "name" "ranker")) }}
 {{- $store := list .Values.model.uri .Values.ranker.inferenceService.storageUri }}
 {{- ternary $store $demo (eq .Values.model.source "store") | join " " | sha256sum | trunc 8 }}
 {{- end }}
@@ -54,6 +54,18 @@ The templates take (dict "root" $ "layout" "bundle"), or "layouts", a list.
 {{- end }}
 {{- end }}
 
+{{/* Whose bundles are opened, and what is demanded of them (models/store/trust.py). For every process that opens one. Takes the root. */}}
+{{- define "sightline.model.trustEnv" -}}
+{{- $trust := .Values.model.trust }}
+{{- $demanded := list (ternary "signature" "" $trust.required) (ternary "digest" "" $trust.requireDigest) }}
+{{- with $trust.publicKeys }}
+- {name: SIGHTLINE_TRUST_KEYS, value: {{ join "\n" . | quote }}}
+{{- end }}
+{{- with without $demanded "" }}
+- {name: SIGHTLINE_TRUST_REQUIRE, value: {{ join "," . | quote }}}
+{{- end }}
+{{- end }}
+
 {{- define "sightline.model.initContainers" -}}
 {{- $root := .root }}
 {{- range .layouts }}
@@ -79,7 +91,14 @@ The templates take (dict "root" $ "layout" "bundle"), or "layouts", a list.
     {{- if include "sightline.gpu" .root.Values.ranker.resources }}
     - --device=gpu
     {{- end }}
+    {{- if .root.Values.model.force }}
+    - --force
     {{- end }}
+    {{- end }}
+  {{- with include "sightline.model.trustEnv" .root | trim }}
+  env:
+    {{- . | nindent 4 }}
+  {{- end }}
   {{- with include "sightline.model.envFrom" .root }}
   envFrom:
     {{- . | trim | nindent 4 }}

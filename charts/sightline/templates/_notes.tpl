@@ -15,6 +15,9 @@
 {{- if eq .Values.captioner.mode "deployment" }}
 - captioner.mode=deployment is one Ray per pod. For production use rayservice, with KubeRay.
 {{- end }}
+{{- if and (has .Values.captioner.mode (list "deployment" "rayservice")) (ne .Values.captioner.settings.preset "tiny") (not .Values.captioner.settings.weights) }}
+- The captioner's weights are taken as they come. `sightline models pin-weights SOURCE` tells what to write as captioner.settings.weights and .revision.
+{{- end }}
 {{- if eq .Values.ranker.mode "deployment" }}
 - ranker.mode=deployment runs Triton on CPUs. For GPUs use inferenceservice, with KServe.
 {{- end }}
@@ -46,6 +49,15 @@
 {{- if .Values.experiments.enabled }}
 {{- include "sightline.notes.experimentWarnings" . }}
 {{- end }}
+{{- $claim := include "sightline.jobs.claim" . }}
+{{- if and $claim (not .Values.jobs.volume.existingClaim) (not .Values.jobs.volume.storageClass) }}
+- Jobs keep their work on claim {{ $claim }}, which wants a default StorageClass; without one their pods wait for ever: set jobs.volume.storageClass, or jobs.volume.create=false.
+{{- end }}
+{{- range $kind := list "train" "lift" }}
+{{- if and (index $.Values.jobs $kind).enabled (eq (include "sightline.jobs.work" (dict "root" $ "kind" $kind)) "/work") }}
+- Checkpoints of jobs.{{ $kind }} go with its pod, and a replaced pod starts over: set jobs.volume ({{ if and (eq $kind "train") (gt (int $.Values.jobs.train.processes) 1) }}several processes need accessMode ReadWriteMany{{ else }}create, or existingClaim{{ end }}), and leave jobs.work.onVolume as it is.
+{{- end }}
+{{- end }}
 {{- if and .Values.jobs.suspend (or .Values.jobs.train.enabled .Values.jobs.lift.enabled .Values.jobs.publish.enabled .Values.jobs.backfill.enabled) }}
 - Jobs are suspended: `helm --wait` waits for them until its timeout.
 {{- end }}
@@ -59,6 +71,7 @@
        # spec.target: {kind: {{ ternary "InferenceService" "Deployment" $kserve }}, name: {{ $ranker }}{{ if not $kserve }}, transformer: {{ $transformer }}{{ end }}, model: {{ .Values.model.name }}}
 {{- if include "sightline.experiments.collects" . }}
        # spec.evidence.collector: {{ include "sightline.experiments.collectorUrl" . }}
+       # Outcomes are sent with the key outcomes of the Secret {{ include "sightline.experiments.tokensSecret" . }}, users are deleted with its key forget.
 {{- end }}
 {{- end }}
 
@@ -70,8 +83,6 @@
 {{- end }}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.outcomeClients) }}
 - Nobody may send outcomes to the collector: name those who do in networkPolicy.outcomeClients.
-{{- else if not $collector.token.existingSecret }}
-- Whoever reaches the collector may send outcomes and delete users' data: set experiments.collector.token.existingSecret.
 {{- end }}
 {{- end }}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.prometheus.to) }}

@@ -11,6 +11,7 @@ import httpx
 
 from models.bundle import Bundle
 from models.triton.repository import place_model
+from serving.ranker.command import RESTRICTION_HEADER
 from serving.replay.live.servers import Transformer, Triton, transformer, triton
 from serving.replay.live.slow_wire import SlowWire
 from serving.replay.terms import MODEL
@@ -64,7 +65,8 @@ class LocalCluster:
         """Inferences of several sizes, zeros in the contract's shapes."""
         assert self.candidate_triton is not None, "it is warmed when it is ready"
         url = f"http://{HOST}:{self.candidate_triton.http_port}/v2/models/{MODEL}"
-        with httpx.Client(trust_env=False) as client:
+        headers = {RESTRICTION_HEADER: self.candidate_triton.key}
+        with httpx.Client(headers=headers, trust_env=False) as client:
             warm_at(client, url, _CANDIDATE, self.candidate_bundle.id)
 
     def remove(self) -> None:
@@ -79,7 +81,7 @@ class LocalCluster:
         if not self._placed:
             repository = self.stable_triton.repository
             place_model(repository, MODEL, self.candidate_bundle, platform="python", replace=True)
-            load_model(self.stable_triton.http_port, MODEL)
+            load_model(self.stable_triton.http_port, MODEL, key=self.stable_triton.key)
             self._placed = True
             return False
         name = "transformer-promoted"
@@ -90,6 +92,10 @@ class LocalCluster:
             self.front = new
             self.supervisor.end(old)
         return True
+
+    def replaced(self) -> int:
+        """Whether stable's Triton has the candidate's bundle: nobody else changes it here."""
+        return int(self._placed)
 
     def promotion_hint(self) -> str:
         """Nothing is left to people here."""

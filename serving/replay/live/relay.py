@@ -91,8 +91,8 @@ def exposures(events: Sequence[Event]) -> list[Exposure]:
     return [Exposure.model_validate(event["data"]) for event in events]
 
 
-def pass_on(client: httpx.Client, url: str, found: Sequence[Exposure], event_type: str) -> None:
-    """Send exposures to the collector as a batch of CloudEvents. Raises StackError."""
+def pass_on(client: httpx.Client, url: str, token: str, found: Sequence[Exposure], event_type: str) -> None:
+    """Send exposures to the collector as a batch of CloudEvents, with the token of exposures. Raises StackError."""
     if not found:
         return
     batch = [
@@ -106,6 +106,7 @@ def pass_on(client: httpx.Client, url: str, found: Sequence[Exposure], event_typ
         }
         for each in found
     ]
-    answer = client.post(url, content=json.dumps(batch), headers={"content-type": CONTENT_TYPE})
+    headers = {"content-type": CONTENT_TYPE, "authorization": f"Bearer {token}"}
+    answer = client.post(url, content=json.dumps(batch), headers=headers)
     if answer.status_code != httpx.codes.OK:
         raise StackError(f"POST {url}: {answer.status_code} {answer.text[:1000]}")

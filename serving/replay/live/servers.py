@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from models.experiments.events import KEY_VARIABLE
 from models.triton.repository import place_model
 from serving.ranker.command import TritonCommand
 from serving.replay.terms import MODEL
+from serving.rollout.collector.rights import Right
 from serving.stack.ports import HOST
 from serving.stack.service import Service
 from serving.stack.services import answers
@@ -31,6 +33,8 @@ class Triton:
     repository: Path
     http_port: int
     grpc_port: int
+    key: str
+    """Loads the version that a promotion places, and opens inference over HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +56,17 @@ class Collector:
 
     service: Service
     url: str
+    tokens: Mapping[str, str]
+    """By right: each sender has its own."""
 
 
 def triton(folder: Path, name: str, bundle: Bundle) -> Triton:
     """A Triton for the bundle; its repository is made in `folder`."""
     repository = folder / name / "repository"
     place_model(repository, MODEL, bundle, platform="python")
-    command = TritonCommand(repository, free_port(), free_port(), free_port(), folder / name / "work")
+    key = secrets.token_urlsafe(32)
+    ports, work = (free_port(), free_port(), free_port()), folder / name / "work"
+    command = TritonCommand(repository, *ports, work, reload_key=key, inference_key=key)
     ready = f"http://{HOST}:{command.http_port}/v2/models/{MODEL}/ready"
     service = Service(
         name=name,
@@ -68,7 +76,7 @@ def triton(folder: Path, name: str, bundle: Bundle) -> Triton:
         env=command.env(os.environ),
         prepare=command.prepare,
     )
-    return Triton(service, repository, command.http_port, command.grpc_port)
+    return Triton(service, repository, command.http_port, command.grpc_port, key)
 
 
 def transformer(folder: Path, name: str, bundle: Bundle, triton_port: int, exposures: str) -> Transformer:
@@ -101,15 +109,18 @@ def transformer(folder: Path, name: str, bundle: Bundle, triton_port: int, expos
 
 
 def collector(folder: Path) -> Collector:
-    """A collector with its database in `folder`."""
+    """A collector with its database in `folder`, and tokens made for this run."""
     port = free_port()
-    settings = {"database": folder / "collector", "host": HOST, "port": port, "retention-days": 3650}
+    settings = {"database": folder / "collector", "host": HOST, "port": port, "metrics-port": free_port()}
+    settings["retention-days"] = 3650
+    settings["max-events-per-second"] = 1_000_000  # months are replayed in minutes
+    tokens = {right: secrets.token_urlsafe(32) for right in ("outcomes", "exposures", "evidence")}
     argv = [sys.executable, "-m", "serving.rollout.collector.run"]
     service = Service(
         name="collector",
         argv=(*argv, *(part for key, value in settings.items() for part in (f"--{key}", str(value)))),
         log=folder / "collector.log",
         why_not_ready=answers(f"http://{HOST}:{port}/health/ready"),
-        env={KEY_VARIABLE: KEY},
+        env={KEY_VARIABLE: KEY} | {Right(right).variable: token for right, token in tokens.items()},
     )
-    return Collector(service, f"http://{HOST}:{port}")
+    return Collector(service, f"http://{HOST}:{port}", tokens)

@@ -19,7 +19,7 @@ from serving.replay.by_table import is_lost, placed
 from serving.replay.catalogue import Catalogue
 from serving.replay.live.cluster import LocalCluster
 from serving.replay.live.relay import Relay, exposures, pass_on
-from serving.replay.live.servers import KEY
+from serving.replay.live.servers import KEY, Collector
 from serving.replay.population import DAY, SEEN, Ints, Users, Visits
 from serving.replay.scores import CONTEXT
 from serving.replay.served import CANDIDATE, OUTSIDE, STABLE, Served
@@ -36,7 +36,7 @@ _BATCH = 1000
 
 
 class LiveServing:
-    """Asks the transformer in front of `cluster`; passes exposures on to the collector at `collector`."""
+    """Asks the transformer in front of `cluster`; passes exposures on to `collector`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class LiveServing:
         visits: Visits,
         cluster: LocalCluster,
         relay: Relay,
-        collector: str,
+        collector: Collector,
     ) -> None:
         self._story, self._catalogue, self._users, self._visits = story, catalogue, users, visits
         self._cluster, self._relay, self._collector = cluster, relay, collector
@@ -67,7 +67,8 @@ class LiveServing:
 
     def outcomes(self, which: slice, clicks: Ints) -> None:
         """Tell the collector what users did: one event a visit, its value the number of clicks."""
-        url = f"{self._collector}/v1/outcomes"
+        url = f"{self._collector.url}/v1/outcomes"
+        headers = _JSON | {"authorization": f"Bearer {self._collector.tokens['outcomes']}"}
         events = [
             {
                 "id": f"click-{number}",
@@ -80,7 +81,7 @@ class LiveServing:
             if count
         ]
         for at in range(0, len(events), _BATCH):
-            answer = self._client.post(url, content=orjson.dumps(events[at : at + _BATCH]), headers=_JSON)
+            answer = self._client.post(url, content=orjson.dumps(events[at : at + _BATCH]), headers=headers)
             if answer.status_code != httpx.codes.OK:
                 raise StackError(f"POST {url}: {answer.status_code} {answer.text[:1000]}")
 
@@ -125,7 +126,8 @@ class LiveServing:
             recorded[place] = not self._loses(user, moment, int(arms[place]))
             if recorded[place]:
                 found.append(exposure.model_copy(update={"time": START.timestamp() + moment}))
-        pass_on(self._client, f"{self._collector}/v1/exposures", found, EXPOSURE_TYPE)
+        url, token = f"{self._collector.url}/v1/exposures", self._collector.tokens["exposures"]
+        pass_on(self._client, url, token, found, EXPOSURE_TYPE)
         return Served(shown, arms, recorded, failed, seconds)
 
     def _loses(self, user: str, moment: float, arm: int) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from models.contract import CaptionTokenizer
@@ -16,7 +16,7 @@ from serving.replay.book import Book
 from serving.replay.by_table import SLOW_SECONDS
 from serving.replay.live.cluster import LocalCluster
 from serving.replay.live.relay import Relay
-from serving.replay.live.servers import collector, transformer, triton
+from serving.replay.live.servers import Collector, collector, transformer, triton
 from serving.replay.live.serving import LiveServing
 from serving.replay.material import Material
 from serving.replay.population import Ints, draw_users, draw_visits
@@ -27,11 +27,12 @@ from serving.replay.served import Served
 from serving.replay.story import Fault, Story
 from serving.replay.terms import BEFORE_DAYS, VISIT_DAYS, terms
 from serving.rollout.evidence.collector import CollectorEvidence
-from serving.rollout.experiment.evidence import Evidence
+from serving.rollout.experiment.evidence import Evidence, EvidenceQuery
 from serving.rollout.experiment.observe import evidence_query
 from serving.rollout.experiment.ports import RefusedError, VerifiedBundle
-from serving.rollout.experiment.spec import ExperimentSpec
+from serving.rollout.experiment.spec import Column, ExperimentSpec
 from serving.rollout.experiment.world import World
+from serving.rollout.statistics.winsor import CapRule, Caps
 from serving.stack.supervisor import Supervisor
 
 USERS = 1500
@@ -58,6 +59,31 @@ class OutcomeRecorder:
     def record(self, which: slice, served: Served, clicks: Ints) -> None:
         """Rankings that were given out and what was clicked of them."""
         self.serving.outcomes(which, clicks)
+
+
+@dataclass(frozen=True, slots=True)
+class StoryClock:
+    """The collector's evidence without "late": it dates arrivals by this machine's clock, and outcomes by the story's.
+
+    All of a story arrives months after it happened, and none of it is late.
+    """
+
+    collector: CollectorEvidence
+
+    def evidence(self, query: EvidenceQuery) -> Evidence:
+        """Raises EvidenceError."""
+        found = self.collector.evidence(query)
+        return replace(found, quality=replace(found.quality, late=0))
+
+    def quantiles(
+        self, rules: Mapping[Column, CapRule], span: tuple[datetime, datetime], window: timedelta | None = None
+    ) -> Caps:
+        """Raises EvidenceError."""
+        return self.collector.quantiles(rules, span, window)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.collector.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +114,10 @@ def tell_live(
     visits = draw_visits(seed, users, len(made.catalogue.ids), before_days=BEFORE_DAYS, days=VISIT_DAYS)
     crowd, clock, readings = Crowd(people, visits, made.taste), SimulatedClock(), ServedReadings()
     spec = terms(str(made.bundles[story.candidate].path), users)
-    with _servers(story, made, folder) as (cluster, relay, address):
+    with _servers(story, made, folder) as (cluster, relay, keeper):
         book = Book(folder / "book.json")
-        serving = LiveServing(story, made.catalogue, people, visits, cluster, relay, address)
-        evidence = CollectorEvidence(address)
+        serving = LiveServing(story, made.catalogue, people, visits, cluster, relay, keeper)
+        evidence = StoryClock(CollectorEvidence(keeper.url, token=keeper.tokens["evidence"]))
         world = World(clock, StoredBundles(), cluster, book, evidence, readings, Silence())
         say(f"{story.title}: {len(visits.time):,} visits of {users:,} users")
         telling = tell(
@@ -114,7 +140,7 @@ def tell_live(
 
 
 @contextmanager
-def _servers(story: Story, made: Material, folder: Path) -> Iterator[tuple[LocalCluster, Relay, str]]:
+def _servers(story: Story, made: Material, folder: Path) -> Iterator[tuple[LocalCluster, Relay, Collector]]:
     """Everything that runs before the experiment; nothing runs after the block."""
     stable, candidate = made.bundles[story.stable], made.bundles[story.candidate]
     tokenizer = CaptionTokenizer.from_bytes(made.bundles["captions"].tokenizer or b"")
@@ -128,7 +154,7 @@ def _servers(story: Story, made: Material, folder: Path) -> Iterator[tuple[Local
         supervisor.start(front.service)
         cluster = LocalCluster(folder, supervisor, stable, candidate, first, front, relay.url)
         try:
-            yield cluster, relay, keeper.url
+            yield cluster, relay, keeper
         finally:
             cluster.remove()
 

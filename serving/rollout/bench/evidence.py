@@ -25,6 +25,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
+from models.local_path import local_path
 from serving.rollout.evidence.sql import SqlSource
 from serving.rollout.experiment.evidence import EvidenceQuery
 from serving.rollout.experiment.spec import Aggregate, Column, SqlEvidence
@@ -193,7 +194,7 @@ def main(argv: Sequence[str]) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="serving.rollout.bench.evidence", description=__doc__)
     parser.add_argument("--users", type=int, default=1_000_000, help="users (default: 1,000,000)")
-    parser.add_argument("--folder", type=Path, help="keeps the data for the next run (default: none is kept)")
+    parser.add_argument("--folder", type=local_path, help="keeps the data for the next run (default: none is kept)")
     parser.add_argument("--memory", default="4GB", help="most memory of DuckDB (default: 4GB)")
     parser.add_argument("--one", choices=list(_WAYS), help=argparse.SUPPRESS)
     given = parser.parse_args(argv)

@@ -76,19 +76,27 @@ def _running(values: Floats, ends: Whole) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """A metric in both arms and the variances of these values, float64 [runs, looks]."""
+    """A metric in both arms, the variances of these values, and `Effect.widened`: float64 [runs, looks]."""
 
     stable: Floats
     candidate: Floats
     stable_variance: Floats
     candidate_variance: Floats
+    widened: Floats
 
     def z(self, effect: float) -> Floats:
         """How far the relative effect is from `effect`, in standard errors: the test behind `Effect.interval`.
 
         0 where an arm has no variance yet.
         """
-        variance = self.candidate_variance + (1 + effect) ** 2 * self.stable_variance
+        return self._scaled(effect, self.widened)
+
+    def own_z(self, effect: float) -> Floats:
+        """The same by the arms' own variances alone, for comparison: arms of one size have no other."""
+        return self._scaled(effect, np.ones_like(self.widened))
+
+    def _scaled(self, effect: float, widened: Floats) -> Floats:
+        variance = (self.candidate_variance + (1 + effect) ** 2 * self.stable_variance) * widened
         distance = self.candidate - (1 + effect) * self.stable
         return np.divide(distance, np.sqrt(variance), out=np.zeros_like(distance), where=variance > 0)
 
@@ -108,9 +116,19 @@ def values(metric: Metric, stable: Sums, candidate: Sums) -> Values:
         theta, centre = _adjustment(metric, arms, stable, candidate)
         (left, left_variance), (right, right_variance) = (_value(each, theta, centre) for each in arms)
     enough = (stable.users > 1) & (candidate.users > 1) & np.isfinite(left_variance) & np.isfinite(right_variance)
-    return Values(
-        *(np.where(enough, each, 0.0) for each in (left, right, left_variance, right_variance)),
-    )
+    numbers = [np.where(enough, each, 0.0) for each in (left, right, left_variance, right_variance)]
+    left, right, left_variance, right_variance = numbers
+    wider = widened(stable.users, candidate.users, left_variance, right_variance)
+    return Values(left, right, left_variance, right_variance, wider)
+
+
+def widened(n: Whole, m: Whole, stable: Floats, candidate: Floats) -> Floats:
+    """`statistics.floor.widening` of each run at each look, from users and variances of the values."""
+    own = stable + candidate
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pooled = ((n - 1.0) * n * stable + (m - 1.0) * m * candidate) / (n + m - 2) * (1 / n + 1 / m)
+        found: Floats = np.where(own > 0, np.maximum(pooled / own, 1.0), 1.0)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

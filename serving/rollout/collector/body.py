@@ -1,9 +1,8 @@
-"""A request's body, bounded in bytes and time, and who may send one."""
+"""A request's body, bounded in bytes and time."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Collection
 
 from starlette.requests import ClientDisconnect, Request
@@ -11,15 +10,6 @@ from starlette.requests import ClientDisconnect, Request
 from serving.rollout.collector.faults import RequestError
 
 BODY_SECONDS = 30.0
-
-
-def require_token(request: Request, token: str | None) -> None:
-    """Refuse a request without the token, if one is set. Raises RequestError."""
-    if token is None:
-        return
-    given = request.headers.get("authorization", "")
-    if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-        raise RequestError(401, "Authorization", "is missing or wrong; expected Bearer and the collector's token")
 
 
 async def read_body(request: Request, kinds: Collection[str], limit: int, seconds: float = BODY_SECONDS) -> bytes:

@@ -6,6 +6,7 @@ import math
 import sqlite3
 from collections.abc import Mapping
 
+from serving.rollout.experiment.evidence import EvidenceQuery
 from serving.rollout.experiment.spec import EXPOSURE, Aggregate, Column
 
 IN_WINDOW, BEFORE = "o.time >= f.time", "o.time < f.time"
@@ -30,18 +31,24 @@ def install(connection: sqlite3.Connection) -> None:
     connection.create_aggregate("exact_sum", 1, ExactSum)  # type: ignore[arg-type]
 
 
-def after_exposure(column: Column, numbers: Mapping[str, int]) -> str:
-    """SQL of the column within the window of `f`, a row of first exposures, over its outcomes `o`."""
+def after_exposure(column: Column, numbers: Mapping[str, int], of: str = "true") -> str:
+    """SQL of the column within the window of `f`, a row of first exposures, over its outcomes `o`, or those `of` it."""
     if column.event == EXPOSURE:
         return f"{_RANKINGS} > 0" if column.aggregate is Aggregate.ANY else _RANKINGS
-    return over_events(column, f"o.event = {numbers[column.event]} AND {IN_WINDOW}")
+    return over_events(column, f"o.event = {numbers[column.event]} AND {IN_WINDOW} AND {of}")
 
 
-def before_exposure(column: Column, numbers: Mapping[str, int]) -> str:
+def before_exposure(column: Column, numbers: Mapping[str, int], of: str = "true") -> str:
     """SQL of the column before the first exposure. There are no rankings of the experiment before its first."""
     if column.event == EXPOSURE:
         return "0"
-    return over_events(column, f"o.event = {numbers[column.event]} AND {BEFORE}")
+    return over_events(column, f"o.event = {numbers[column.event]} AND {BEFORE} AND {of}")
+
+
+def wanted(query: EvidenceQuery, numbers: Mapping[str, int], of: str = "true") -> list[str]:
+    """SQL of the query's columns, those from before last, over all outcomes or those `of` it."""
+    after = [after_exposure(column, numbers, of) for column in query.columns]
+    return after + [before_exposure(column, numbers, of) for column in query.before]
 
 
 def over_events(column: Column, condition: str) -> str:

@@ -11,13 +11,14 @@ from typing import Any, Generic, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from models.experiments.events import EXPOSURE_TYPE, Exposure, Outcome
+from models.experiments.events import EXPOSURE_TYPE, MOST_DETAIL, Exposure, Outcome, key_fingerprint
 from serving.rollout.collector.faults import Fault, RequestError, first_fault, shown
 
 FUTURE_SECONDS = 300.0
 """Clocks may differ by so much: an event of a later time is refused."""
 _SMALLEST_VALUE = 1e-100  # products of smaller ones cannot be summed exactly
 _LARGEST_NUMBER = 1 << 40  # of what is counted
+_MOST_ATTRIBUTES = 32  # of an envelope
 _ENVELOPE = f"a CloudEvent with specversion 1.0, an id, type {EXPOSURE_TYPE} and data"
 
 
@@ -61,6 +62,7 @@ class EventReader:
 
     def __init__(self, key: bytes, *, now: Callable[[], float], age: float, limit: int) -> None:
         self._key, self._now, self._age, self._limit = key, now, age, limit
+        self.key_fingerprint = key_fingerprint(key)
         self._short_key = hashlib.sha256(key).digest()  # blake2b takes at most 64 bytes
 
     def exposures(self, body: bytes) -> Batch[ExposureRow]:
@@ -109,6 +111,8 @@ class EventReader:
     def _exposure(self, index: int, entry: Any) -> ExposureRow | Fault:
         if not isinstance(entry, dict) or entry.get("specversion") != "1.0" or entry.get("type") != EXPOSURE_TYPE:
             return Fault(index, "event", shown(entry), _ENVELOPE)
+        if len(entry) > _MOST_ATTRIBUTES:
+            return Fault(index, "event", f"{len(entry)} attributes", f"at most {_MOST_ATTRIBUTES}")
         try:
             event = Exposure.model_validate(entry.get("data"))
         except ValidationError as cause:
@@ -123,6 +127,8 @@ class EventReader:
         ):
             if number > most:
                 return Fault(index, f"data.{field}", str(number), f"at most {most}")
+        if (size := sum(map(len, event.items))) > MOST_DETAIL:
+            return Fault(index, "data.items", f"{size} characters", f"at most {MOST_DETAIL} in all items together")
         return self._untimely(index, "data.time", event.time) or ExposureRow(
             index, self._id(event.id), bytes.fromhex(event.user), event, _detail(event)
         )

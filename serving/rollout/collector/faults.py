@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 REFUSED = 3
 """Exit code of the answering process for a question that is refused."""
+_DEPTH = 5
 _SHOWN = 100  # characters of a value in an answer
 
 
@@ -47,6 +48,6 @@ def shown(value: object) -> str:
 def first_fault(error: ValidationError) -> tuple[str, str, str]:
     """Field, value and expectation of a model's first fault."""
     found: Any = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(map(str, found["loc"])) or "event"
+    field = ".".join(str(part)[:_SHOWN] for part in found["loc"][:_DEPTH]) or "event"  # names that a sender made up
     value = "missing" if found["type"] == "missing" else shown(found["input"])
     return field, value, str(found["msg"])

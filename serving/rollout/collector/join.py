@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.rollout.collector.columns import IN_WINDOW, after_exposure, before_exposure
-from serving.rollout.collector.words import known_number
+from serving.rollout.collector.columns import IN_WINDOW, wanted
+from serving.rollout.collector.senders import parted, senders_of
+from serving.rollout.collector.words import experiment_key, known_number
 from serving.rollout.evidence.codec import names
-from serving.rollout.experiment.evidence import Day, Evidence, EvidenceError, EvidenceQuery, Quality
+from serving.rollout.experiment.evidence import (
+    MOST_EVENTS,
+    Arrived,
+    BySender,
+    Day,
+    Evidence,
+    EvidenceError,
+    EvidenceQuery,
+    Quality,
+)
 from serving.rollout.experiment.spec import EXPOSURE
 from serving.rollout.statistics.moments import Moments
+from serving.rollout.statistics.winsor import Caps
 
 Floats = npt.NDArray[np.float64]
 USERS_AT_ONCE = 1 << 18
@@ -75,16 +86,19 @@ def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
         sqlite3.Error: the database cannot be read.
     """
     connection.execute("BEGIN")
-    numbers = {word: known_number(connection, word) for word in (query.uid, *query.arms, *_events(query))}
-    values = _values(query, numbers)
-    _refuse_cut(connection, values["uid"], query)
+    events = {event: known_number(connection, "event", event) for event in _events(query)}
+    arms = {arm: known_number(connection, "arm", arm) for arm in query.arms}
+    values = _values(query, known_number(connection, "uid", query.uid), arms)
+    _refuse_cut(connection, query)
     exposed = _exposed(connection, values)
-    totals = _Totals(names(query.columns, query.before), capped=dict.fromkeys(query.caps, 0))
-    for rows in _users(connection, query, numbers, values):
-        _add(totals, rows, query.caps)
-    unmatched = _unmatched(connection, query, numbers, values, exposed.began)
+    totals = _Totals(names(query.columns, query.before), capped=dict.fromkeys((*query.caps, *query.floors), 0))
+    caps = Caps(query.caps, query.floors)
+    for rows in _users(connection, query, events, values, wanted(query, events)):
+        _add(totals, rows, caps)
+    arrivals = _arrivals(connection, query, events, values, exposed.began)
+    senders = _senders(connection, query, events, values, exposed.began)
     connection.execute("COMMIT")
-    return _answer(query, numbers, exposed, totals, unmatched)
+    return replace(_answer(query, arms, exposed, totals, arrivals), senders=senders)
 
 
 def _events(query: EvidenceQuery) -> list[str]:
@@ -92,19 +106,20 @@ def _events(query: EvidenceQuery) -> list[str]:
     return sorted({column.event for column in (*query.columns, *query.before)} - {EXPOSURE})
 
 
-def _values(query: EvidenceQuery, numbers: Mapping[str, int]) -> dict[str, Any]:
+def _values(query: EvidenceQuery, uid: int, arms: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "uid": numbers[query.uid],
-        "stable": numbers[query.arms[0]],
-        "candidate": numbers[query.arms[1]],
+        "uid": uid,
+        "stable": arms[query.arms[0]],
+        "candidate": arms[query.arms[1]],
         "as_of": query.as_of.timestamp(),
         "window": query.window.total_seconds(),
         "before": query.before_span.total_seconds(),
     }
 
 
-def _refuse_cut(connection: sqlite3.Connection, uid: int, query: EvidenceQuery) -> None:
-    row = connection.execute("SELECT began FROM experiments WHERE uid = ?", (uid,)).fetchone()
+def _refuse_cut(connection: sqlite3.Connection, query: EvidenceQuery) -> None:
+    key = (experiment_key(query.uid),)
+    row = connection.execute("SELECT began FROM experiments WHERE uid = ?", key).fetchone()
     (kept_since,) = connection.execute("SELECT value FROM meta WHERE name = 'kept_since'").fetchone()
     needed = query.before_span.total_seconds() if query.before else 0.0
     if row is not None and row[0] - needed < kept_since:
@@ -129,14 +144,16 @@ def _exposed(connection: sqlite3.Connection, values: Mapping[str, Any]) -> _Expo
 
 
 def _users(
-    connection: sqlite3.Connection, query: EvidenceQuery, numbers: Mapping[str, int], values: Mapping[str, Any]
+    connection: sqlite3.Connection,
+    query: EvidenceQuery,
+    numbers: Mapping[str, int],
+    values: Mapping[str, Any],
+    columns: Sequence[str],
 ) -> Iterator[Floats]:
-    """Users whose window has closed, float64 [users, 5 + columns], in parts."""
-    wanted = [after_exposure(column, numbers) for column in query.columns]
-    wanted += [before_exposure(column, numbers) for column in query.before]
+    """Users whose window has closed, float64 [users, 5 + columns], in parts. `columns` are SQL."""
     events = ", ".join(str(numbers[event]) for event in _events(query)) or "-1"
     sql = f"""SELECT f.arm, f.time, f.captioned,
-        count(*) FILTER (WHERE {IN_WINDOW} AND o.received > f.time + :window), total(o.repeats), {", ".join(wanted)}
+        count(*) FILTER (WHERE {IN_WINDOW} AND o.received > f.time + :window), total(o.repeats), {", ".join(columns)}
     FROM firsts f LEFT JOIN outcomes o INDEXED BY outcomes_of_user
         ON o.user = f.user AND o.event IN ({events}) AND o.time >= f.time - :before AND o.time < f.time + :window
     WHERE {_OF_EXPERIMENT} AND f.time + :window <= :as_of AND NOT {_OTHER_ARM}
@@ -146,13 +163,43 @@ def _users(
         yield np.array(rows, dtype=np.float64)
 
 
-def _add(totals: _Totals, rows: Floats, caps: Mapping[str, float]) -> None:
+def _senders(
+    connection: sqlite3.Connection,
+    query: EvidenceQuery,
+    numbers: Mapping[str, int],
+    values: Mapping[str, Any],
+    began: float | None,
+) -> tuple[BySender, ...]:
+    """What each sender brought, and what is left without it; nothing where one sends all: there is none to compare."""
+    if began is None:
+        return ()
+    since = began - values["before"] if query.before else began
+    found = senders_of(connection, [numbers[event] for event in _events(query)], since)
+    if len(found) < 2:
+        return ()
+    caps, made = Caps(query.caps, query.floors), []
+    for name, ids in found.items():
+        columns = parted(query, numbers, ids)
+        totals = _Totals(tuple(columns), capped=dict.fromkeys((*query.caps, *query.floors), 0))
+        for rows in _users(connection, query, numbers, values, list(columns.values())):
+            _add(totals, rows, caps)
+        arms = dict(zip(query.arms, (values["stable"], values["candidate"]), strict=True))
+        sums = {arm: totals.of(number) for arm, number in arms.items()}
+        kept = names(query.columns, query.before)
+        own = tuple(column for column in columns if column not in kept)
+        parts, without = ({arm: each.only(of) for arm, each in sums.items()} for of in (own, kept))
+        made.append(BySender(name, parts, without))
+    return tuple(made)
+
+
+def _add(totals: _Totals, rows: Floats, caps: Caps) -> None:
     totals.late += int(rows[:, 3].sum())
     totals.repeats += int(rows[:, 4].sum())
-    for name, cap in caps.items():
+    for name in totals.capped:
         column = rows[:, _LEADING + totals.columns.index(name)]
-        totals.capped[name] += int((column > cap).sum())
-        np.minimum(column, cap, out=column)
+        least, largest = caps.ends(name)
+        totals.capped[name] += int(((column > largest) | (column < least)).sum())
+        np.clip(column, least, largest, out=column)
     days = np.floor(rows[:, 1] / _DAY).astype(np.int64)
     keys = (days << 1 | (rows[:, 2] > 0)) * _MOST_WORDS + rows[:, 0].astype(np.int64)
     order = np.argsort(keys, kind="stable")
@@ -164,28 +211,42 @@ def _add(totals: _Totals, rows: Floats, caps: Mapping[str, float]) -> None:
         totals.sums[key] = totals.sums[key] + found if key in totals.sums else found
 
 
-def _unmatched(
+def _arrivals(
     connection: sqlite3.Connection,
     query: EvidenceQuery,
     numbers: Mapping[str, int],
     values: Mapping[str, Any],
     began: float | None,
-) -> int:
-    """Outcomes since the first exposure of users who were not exposed by then."""
-    events = ", ".join(str(numbers[event]) for event in _events(query))
+) -> dict[str, Arrived]:
+    """Outcomes since the first exposure, by event; of all events where users who were exposed have none of one."""
+    events = _events(query)
     if began is None or not events:
-        return 0
-    sql = f"""SELECT count(*) FROM outcomes o INDEXED BY outcomes_of_user
-    WHERE o.event IN ({events}) AND o.time >= :began AND o.time <= :as_of AND NOT EXISTS (
-        SELECT 1 FROM firsts f WHERE f.user = o.user AND {_OF_EXPERIMENT})"""
-    (count,) = connection.execute(sql, {**values, "began": began}).fetchone()
-    return int(count)
+        return {}
+    found = _arrived(connection, {**values, "began": began}, [numbers[event] for event in events])
+    if all(event in found and found[event].exposed for event in events):
+        return found
+    return dict.fromkeys(events, Arrived(0, 0)) | _arrived(connection, {**values, "began": began}, None)
+
+
+def _arrived(
+    connection: sqlite3.Connection, values: Mapping[str, Any], events: Sequence[int] | None
+) -> dict[str, Arrived]:
+    """Of these events, or of those that come most often."""
+    chosen = "true" if events is None else f"o.event IN ({', '.join(map(str, events))})"
+    sql = f"""SELECT w.word, sum(exposed), count(*) - sum(exposed) FROM (
+        SELECT o.event, EXISTS (SELECT 1 FROM firsts f WHERE f.user = o.user AND {_OF_EXPERIMENT}) AS exposed
+        FROM outcomes o INDEXED BY outcomes_of_user WHERE {chosen} AND o.time >= :began AND o.time <= :as_of
+    ) JOIN words w ON w.number = event GROUP BY w.word ORDER BY count(*) DESC, w.word LIMIT {MOST_EVENTS}"""
+    return {word: Arrived(exposed, others) for word, exposed, others in connection.execute(sql, values)}
 
 
 def _answer(
-    query: EvidenceQuery, numbers: Mapping[str, int], exposed: _Exposed, totals: _Totals, unmatched: int
+    query: EvidenceQuery,
+    arms: Mapping[str, int],
+    exposed: _Exposed,
+    totals: _Totals,
+    arrivals: Mapping[str, Arrived],
 ) -> Evidence:
-    arms = {arm: numbers[arm] for arm in query.arms}
     days: Sequence[int] = sorted({day for _, day, _ in totals.sums})
     return Evidence(
         as_of=query.as_of,
@@ -199,10 +260,11 @@ def _answer(
         quality=Quality(
             duplicates=exposed.repeats + totals.repeats,
             late=totals.late,
-            unmatched=unmatched,
+            unmatched=sum(arrivals[event].others for event in _events(query) if event in arrivals),
             switched=exposed.switched,
             capped=totals.capped,
         ),
+        arrivals=arrivals,
     )
 
 

@@ -6,11 +6,13 @@ Users and ids of events are stored as 16 bytes, made with the key of pseudonyms;
 
 from __future__ import annotations
 
-import hmac
 import sqlite3
 from pathlib import Path
 
-FORMAT = 1
+from models.experiments.events import key_fingerprint
+from serving.rollout.collector.migration import from_format_1
+
+FORMAT = 2
 FILE = "events.sqlite3"
 LOCK_SECONDS = 2.0
 """So long a transaction waits for somebody else's lock, a backup's for instance."""
@@ -20,9 +22,12 @@ _CACHE_KIB = 64 << 10
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-CREATE TABLE words (number INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE);
--- The earliest exposure that ever arrived, kept when its row is gone.
-CREATE TABLE experiments (uid INTEGER PRIMARY KEY, began REAL NOT NULL);
+-- `uses` counts the events that have the word, one that has it twice twice.
+CREATE TABLE words (
+    number INTEGER PRIMARY KEY, field TEXT NOT NULL, word TEXT NOT NULL, uses INTEGER NOT NULL, UNIQUE (field, word)
+);
+-- The earliest exposure that ever arrived, kept when its row is gone, by a hash of the experiment's uid.
+CREATE TABLE experiments (uid BLOB PRIMARY KEY, began REAL NOT NULL) WITHOUT ROWID;
 -- A user's first exposure by arm; `repeats` counts exposures that were sent again.
 CREATE TABLE firsts (
     user BLOB NOT NULL, uid INTEGER NOT NULL, arm INTEGER NOT NULL,
@@ -38,9 +43,23 @@ CREATE TABLE exposures (
 CREATE INDEX exposures_of_user ON exposures (user, uid, arm, time);
 CREATE TABLE outcomes (
     seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, user BLOB NOT NULL, event INTEGER NOT NULL, time REAL NOT NULL,
-    value REAL NOT NULL, item TEXT, received INTEGER NOT NULL, repeats INTEGER NOT NULL DEFAULT 0
+    value REAL NOT NULL, item TEXT, received INTEGER NOT NULL, repeats INTEGER NOT NULL DEFAULT 0,
+    sender INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX outcomes_of_user ON outcomes (user, event, time, value, received, repeats);
+"""
+_SENDERS = """
+-- Names of tokens for outcomes; 0, which is none of them, is the sender of what came before names were stored.
+CREATE TABLE senders (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+-- The newest time of an outcome, by sender and event.
+CREATE TABLE sent (sender INTEGER NOT NULL, event INTEGER NOT NULL, last REAL NOT NULL, PRIMARY KEY (sender, event))
+WITHOUT ROWID;
+CREATE INDEX outcomes_of_user ON outcomes (user, event, time, value, received, repeats, sender);
+"""
+_NAME_SENDERS = f"""
+ALTER TABLE outcomes ADD COLUMN sender INTEGER NOT NULL DEFAULT 0;
+DROP INDEX outcomes_of_user;
+{_SENDERS}
+INSERT INTO sent SELECT 0, event, max(time) FROM outcomes GROUP BY event;
 """
 
 
@@ -86,7 +105,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, key: bytes) -> None:
     if not _tables(connection):
         connection.execute("PRAGMA journal_mode=WAL")
         _create(connection, key)
-    _refuse_foreign(connection, path, key)
+    earlier = _refuse_foreign(connection, path, key)
     (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
         raise DatabaseError(
@@ -100,35 +119,37 @@ def _prepare(connection: sqlite3.Connection, path: Path, key: bytes) -> None:
         f"cache_size=-{_CACHE_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    if earlier:
+        from_format_1(connection)
+    if "senders" not in _tables(connection):
+        connection.executescript(f"BEGIN IMMEDIATE; {_NAME_SENDERS} COMMIT;")
     for table in ("firsts", "exposures", "outcomes"):
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
 
 
 def _create(connection: sqlite3.Connection, key: bytes) -> None:
     """All tables in one transaction: a process that is killed here leaves an empty file."""
-    rows = {"format": FORMAT, "key": _fingerprint(key), "exposures": 0, "outcomes": 0, "kept_since": 0.0}
+    rows = {"format": FORMAT, "key": key_fingerprint(key), "exposures": 0, "outcomes": 0, "kept_since": 0.0}
     values = ", ".join(f"('{name}', {value!r})" for name, value in rows.items())
-    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} INSERT INTO meta VALUES {values}; COMMIT;")
+    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_SENDERS} INSERT INTO meta VALUES {values}; COMMIT;")
 
 
-def _refuse_foreign(connection: sqlite3.Connection, path: Path, key: bytes) -> None:
+def _refuse_foreign(connection: sqlite3.Connection, path: Path, key: bytes) -> bool:
+    """Whether an earlier release wrote it. Raises DatabaseError."""
     if "meta" not in _tables(connection):
         raise DatabaseError(f"database {path} is another program's; choose another folder")
     meta = dict(connection.execute("SELECT name, value FROM meta"))
-    if meta.get("format") != FORMAT:
+    if meta.get("format") not in (1, FORMAT):
         raise DatabaseError(
             f"database {path} has format {meta.get('format')!r}; expected {FORMAT}: use the release that wrote it"
         )
-    if meta.get("key") != _fingerprint(key):
+    if meta.get("key") != key_fingerprint(key):
         raise DatabaseError(
             f"database {path} was made with another pseudonym key; its users could not be found again. "
             "Give the key that it was made with, or a new folder"
         )
+    return bool(meta["format"] == 1)
 
 
 def _tables(connection: sqlite3.Connection) -> set[str]:
     return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-
-
-def _fingerprint(key: bytes) -> str:
-    return hmac.digest(key, b"sightline collector", "sha256").hex()[:32]

@@ -1,28 +1,28 @@
-"""The settings of the collector, from arguments and environment; its two secrets from the environment alone."""
+"""The settings of the collector, from arguments and environment; its secrets from the environment alone."""
 
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.experiments.events import KEY_BYTES, KEY_VARIABLE
+from models.local_path import LocalPath
 from serving.arguments import SettingsError, parser_of, read
+from serving.connections import DEFAULT_CONNECTIONS
+from serving.rollout.collector.rights import FORMER_VARIABLE, VARIABLES
+from serving.rollout.collector.words import DEFAULT_LIMIT
+from serving.tls import Certificate, shown
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
-    "TOKEN_VARIABLE",
     "Settings",
     "SettingsError",
     "read_key",
     "read_settings",
-    "read_token",
 ]
 
 ENVIRONMENT_PREFIX = "SIGHTLINE_COLLECTOR_"
-TOKEN_VARIABLE = "SIGHTLINE_COLLECTOR_TOKEN"
-_TOKEN_CHARACTERS = 16
 DAY = 86400
 
 
@@ -31,11 +31,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    database: Annotated[Path, Field(description="Folder of the database, on a volume of its own; made when missing")]
+    database: Annotated[
+        LocalPath, Field(description="Folder of the database, on a volume of its own; made when missing")
+    ]
     host: Annotated[str, Field(min_length=1, description="Address to listen on; 127.0.0.1 for this machine only")] = (
         "0.0.0.0"  # a container must be reachable from outside
     )
-    port: Annotated[int, Field(ge=1, le=65535, description="Port of events, evidence, health and metrics")] = 8090
+    port: Annotated[int, Field(ge=1, le=65535, description="Port of events, evidence and health")] = 8090
+    metrics_port: Annotated[
+        int, Field(ge=1, le=65535, description="Port of GET /metrics, for whoever may see numbers and send nothing")
+    ] = 8091
     retention_days: Annotated[
         float,
         Field(
@@ -49,12 +54,27 @@ class Settings(BaseModel):
     ] = 3600
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 28, description="Largest body of a request")] = 8 << 20
     max_batch: Annotated[int, Field(ge=1, le=100_000, description="Most events in a request")] = 5000
+    max_names: Annotated[
+        int,
+        Field(ge=10, le=100_000, description="Different names of a field (experiment, arm, event, …) kept at a time"),
+    ] = DEFAULT_LIMIT
+    max_events_per_second: Annotated[
+        float,
+        Field(gt=0, le=1e9, description="Events a second that one sender may send in the long run; more get 429"),
+    ] = 5000
     max_waiting: Annotated[
         int, Field(ge=1, le=10_000, description="Requests with events taken at the same time; more get 503")
     ] = 32
+    max_connections: Annotated[
+        int, Field(ge=1, le=100_000, description="Connections at the same time; beyond, idle ones are closed")
+    ] = DEFAULT_CONNECTIONS
     evidence_seconds: Annotated[
         float, Field(gt=0, le=3600, description="Longest computation of evidence; then it is ended, with 503")
     ] = 300
+    tls_certificate: Annotated[
+        LocalPath | None, Field(description="PEM file of the certificate that the port of events shows; no TLS if none")
+    ] = None
+    tls_key: Annotated[LocalPath | None, Field(description="PEM file of that certificate's key")] = None
     grace_seconds: Annotated[float, Field(ge=0, le=600, description="Seconds that running requests get at SIGTERM")] = (
         20
     )
@@ -66,12 +86,23 @@ class Settings(BaseModel):
                 f"late_seconds: is {self.late_seconds:g}, longer than retention_days ({self.retention_days:g} d); "
                 "an event that is older than that is refused, so none would be late"
             )
+        if self.metrics_port == self.port:
+            raise ValueError(
+                f"metrics_port: is {self.metrics_port}, the port of events too; expected another, so that who reads "
+                "numbers cannot reach the events"
+            )
+        shown(self.tls_certificate, self.tls_key)
         return self
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """Certificate and key of the port of events."""
+        return shown(self.tls_certificate, self.tls_key)
 
 
 def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Settings from arguments, then environment, then defaults. Raises `SettingsError` with every fault."""
-    known = {name: value for name, value in environment.items() if name != TOKEN_VARIABLE}
+    known = {name: value for name, value in environment.items() if name not in {FORMER_VARIABLE, *VARIABLES}}
     return read(Settings, _parser(), argv, known, ENVIRONMENT_PREFIX)
 
 
@@ -83,19 +114,6 @@ def read_key(environment: Mapping[str, str]) -> bytes:
             f"{KEY_VARIABLE}: has {len(key)} bytes; expected at least {KEY_BYTES}, the same key as the transformers'"
         )
     return key
-
-
-def read_token(environment: Mapping[str, str]) -> str | None:
-    """The token that callers must send, if one is set. Raises `SettingsError`; the message never has the token."""
-    token = environment.get(TOKEN_VARIABLE)
-    if token is None:
-        return None
-    if len(token) < _TOKEN_CHARACTERS or not (token.isascii() and token.isprintable()):
-        raise SettingsError(
-            f"{TOKEN_VARIABLE}: has {len(token)} characters; expected at least {_TOKEN_CHARACTERS} of printable "
-            "ASCII, or no such variable"
-        )
-    return token
 
 
 def _parser() -> ArgumentParser:

@@ -146,6 +146,8 @@ class Writer:
     def _show_rows(self) -> None:
         for kind, count in self._ledger.rows.items():
             self._metrics.rows.labels(kind.removesuffix("s")).set(count)
+        for field, count in self._ledger.names.items():
+            self._metrics.names.labels(field).set(count)
 
 
 def _fold(connection: sqlite3.Connection) -> bool:

@@ -7,42 +7,24 @@ missing field is an error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from serving.rollout.experiment.evidence import Day, Evidence, EvidenceQuery, Quality
+from serving.rollout.evidence.documents import CodecError as CodecError
+from serving.rollout.evidence.documents import Document, built, read_document
+from serving.rollout.evidence.quantiles import QuantilesQuery
+from serving.rollout.experiment.evidence import Arrived, BySender, Day, Evidence, EvidenceQuery, Quality
 from serving.rollout.experiment.spec import Column
 from serving.rollout.statistics.moments import Moments, MomentsError
+from serving.rollout.statistics.winsor import CapRule, Caps
 
-Model = TypeVar("Model", bound="_Document")
 Name = Annotated[str, Field(min_length=1, max_length=253)]
 Count = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sum = Annotated[str, Field(pattern=r"^-?[0-9]{1,4000}$")]
 _MOST_COLUMNS = 100
-
-
-class CodecError(ValueError):
-    """A document that cannot be read; the message names field, value and what was expected."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field, self.message = field, message
-
-
-@dataclass(frozen=True, slots=True)
-class QuantilesQuery:
-    """Which quantile of each column per user is wanted, over events of `span` (its end not included)."""
-
-    columns: Mapping[Column, float]
-    span: tuple[datetime, datetime]
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def _utc(time: datetime) -> datetime:
@@ -52,7 +34,7 @@ def _utc(time: datetime) -> datetime:
 Time = Annotated[AwareDatetime, AfterValidator(_utc)]
 
 
-class _QueryDocument(_Document):
+class _QueryDocument(Document):
     experiment: Name
     uid: Name
     arms: tuple[Name, Name]
@@ -62,6 +44,7 @@ class _QueryDocument(_Document):
     before_seconds: Finite = Field(ge=0, le=1e9)
     as_of: Time
     caps: dict[str, Finite]
+    floors: dict[str, Finite] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -71,20 +54,23 @@ class _QueryDocument(_Document):
             if len(set(columns)) < len(columns):
                 raise ValueError(f"{name} are {[column.name for column in columns]}; expected each once")
         known = names(self.columns, self.before)
-        if unknown := sorted(set(self.caps) - set(known)):
+        if unknown := sorted({*self.caps, *self.floors} - set(known)):
             raise ValueError(f"caps are given for {unknown}; the columns are {list(known)}")
         return self
 
 
-class _QuantileDocument(_Document):
+class _QuantileDocument(Document):
     column: Column
-    quantile: float = Field(ge=0.5, lt=1)
+    quantile: float | None = Field(default=None, ge=0.5, lt=1)
+    lower_quantile: float | None = Field(default=None, gt=0, le=0.5)
+    nonzero: bool = False
 
 
-class _QuantilesDocument(_Document):
+class _QuantilesDocument(Document):
     columns: tuple[_QuantileDocument, ...] = Field(min_length=1, max_length=_MOST_COLUMNS)
     start: Time
     end: Time
+    window_seconds: Finite | None = Field(default=None, gt=0, le=1e9)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -96,11 +82,13 @@ class _QuantilesDocument(_Document):
         return self
 
 
-class _CapsDocument(_Document):
+class _CapsDocument(Document):
     caps: dict[str, Finite]
+    floors: dict[str, Finite] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-class _MomentsDocument(_Document):
+class _MomentsDocument(Document):
     columns: tuple[Name, ...] = Field(min_length=1)
     count: Count
     sums: tuple[Sum, ...]
@@ -114,12 +102,12 @@ class _MomentsDocument(_Document):
         return self
 
 
-class _DayDocument(_Document):
+class _DayDocument(Document):
     day: date
     moments: dict[str, _MomentsDocument]
 
 
-class _QualityDocument(_Document):
+class _QualityDocument(Document):
     duplicates: Count
     late: Count
     unmatched: Count
@@ -127,13 +115,27 @@ class _QualityDocument(_Document):
     capped: dict[str, Count]
 
 
-class _EvidenceDocument(_Document):
+class _ArrivedDocument(Document):
+    exposed: Count
+    others: Count
+
+
+class _BySenderDocument(Document):
+    name: Annotated[str, Field(max_length=253)]
+    parts: dict[str, _MomentsDocument]
+    without: dict[str, _MomentsDocument]
+
+
+class _EvidenceDocument(Document):
     as_of: Time
     exposed: dict[str, Count]
     moments: dict[str, _MomentsDocument]
     triggered: dict[str, _MomentsDocument]
     days: tuple[_DayDocument, ...]
     quality: _QualityDocument
+    arrivals: dict[str, _ArrivedDocument] | None = None
+    """Missing in the answer of an older collector."""
+    senders: tuple[_BySenderDocument, ...] = ()
 
 
 def names(columns: Sequence[Column], before: Sequence[Column]) -> tuple[str, ...]:
@@ -143,7 +145,7 @@ def names(columns: Sequence[Column], before: Sequence[Column]) -> tuple[str, ...
 
 def query_to_json(query: EvidenceQuery) -> bytes:
     """The question as JSON. Raises CodecError for one that has no answer."""
-    document = _built(
+    document = built(
         _QueryDocument,
         experiment=query.experiment,
         uid=query.uid,
@@ -154,13 +156,14 @@ def query_to_json(query: EvidenceQuery) -> bytes:
         before_seconds=query.before_span.total_seconds(),
         as_of=query.as_of,
         caps=dict(query.caps),
+        floors=dict(query.floors),
     )
     return document.model_dump_json().encode()
 
 
 def query_from_json(text: bytes) -> EvidenceQuery:
     """Raises CodecError."""
-    found = _read(_QueryDocument, text)
+    found = read_document(_QueryDocument, text)
     return EvidenceQuery(
         experiment=found.experiment,
         uid=found.uid,
@@ -171,45 +174,53 @@ def query_from_json(text: bytes) -> EvidenceQuery:
         before_span=timedelta(seconds=found.before_seconds),
         as_of=found.as_of,
         caps=found.caps,
+        floors=found.floors,
     )
 
 
 def quantiles_to_json(query: QuantilesQuery) -> bytes:
     """The question as JSON. Raises CodecError for one that has no answer."""
     columns = tuple(
-        _built(_QuantileDocument, column=column, quantile=quantile) for column, quantile in query.columns.items()
+        built(_QuantileDocument, column=column, quantile=rule.upper, lower_quantile=rule.lower, nonzero=rule.nonzero)
+        for column, rule in query.columns.items()
     )
-    document = _built(_QuantilesDocument, columns=columns, start=query.span[0], end=query.span[1])
+    seconds = None if query.window is None else query.window.total_seconds()
+    start, end = query.span
+    document = built(_QuantilesDocument, columns=columns, start=start, end=end, window_seconds=seconds)
     return document.model_dump_json().encode()
 
 
 def quantiles_from_json(text: bytes) -> QuantilesQuery:
     """Raises CodecError."""
-    found = _read(_QuantilesDocument, text)
-    return QuantilesQuery({each.column: each.quantile for each in found.columns}, (found.start, found.end))
+    found = read_document(_QuantilesDocument, text)
+    rules = {each.column: CapRule(each.quantile, each.lower_quantile, each.nonzero) for each in found.columns}
+    window = None if found.window_seconds is None else timedelta(seconds=found.window_seconds)
+    return QuantilesQuery(rules, (found.start, found.end), window)
 
 
-def caps_to_json(caps: Mapping[str, float]) -> bytes:
+def caps_to_json(caps: Caps) -> bytes:
     """The answer to quantiles, by column name."""
-    return _built(_CapsDocument, caps=dict(caps)).model_dump_json().encode()
+    made = built(_CapsDocument, caps=dict(caps.largest), floors=dict(caps.least), notes=caps.notes)
+    return made.model_dump_json().encode()
 
 
-def caps_from_json(text: bytes) -> dict[str, float]:
+def caps_from_json(text: bytes) -> Caps:
     """Raises CodecError."""
-    return _read(_CapsDocument, text).caps
+    found = read_document(_CapsDocument, text, ours=False)
+    return Caps(found.caps, found.floors, found.notes)
 
 
 def evidence_to_json(evidence: Evidence) -> bytes:
     """The answer as JSON."""
     quality = evidence.quality
-    document = _built(
+    document = built(
         _EvidenceDocument,
         as_of=evidence.as_of,
         exposed=dict(evidence.exposed),
         moments=_written(evidence.moments),
         triggered=_written(evidence.triggered),
-        days=tuple(_built(_DayDocument, day=day.day, moments=_written(day.moments)) for day in evidence.days),
-        quality=_built(
+        days=tuple(built(_DayDocument, day=day.day, moments=_written(day.moments)) for day in evidence.days),
+        quality=built(
             _QualityDocument,
             duplicates=quality.duplicates,
             late=quality.late,
@@ -217,13 +228,23 @@ def evidence_to_json(evidence: Evidence) -> bytes:
             switched=quality.switched,
             capped=dict(quality.capped),
         ),
+        arrivals=None
+        if evidence.arrivals is None
+        else {
+            event: built(_ArrivedDocument, exposed=each.exposed, others=each.others)
+            for event, each in evidence.arrivals.items()
+        },
+        senders=tuple(
+            built(_BySenderDocument, name=each.name, parts=_written(each.parts), without=_written(each.without))
+            for each in evidence.senders
+        ),
     )
-    return document.model_dump_json().encode()
+    return document.model_dump_json(exclude_defaults=True).encode()
 
 
 def evidence_from_json(text: bytes) -> Evidence:
     """Raises CodecError."""
-    found = _read(_EvidenceDocument, text)
+    found = read_document(_EvidenceDocument, text, ours=False)
     return Evidence(
         as_of=found.as_of,
         exposed=found.exposed,
@@ -231,12 +252,23 @@ def evidence_from_json(text: bytes) -> Evidence:
         triggered=_moments("triggered", found.triggered),
         days=tuple(Day(each.day, _moments(f"days.{each.day}", each.moments)) for each in found.days),
         quality=Quality(**found.quality.model_dump()),
+        arrivals=None
+        if found.arrivals is None
+        else {event: Arrived(each.exposed, each.others) for event, each in found.arrivals.items()},
+        senders=tuple(
+            BySender(
+                each.name,
+                _moments(f"senders.{each.name}", each.parts),
+                _moments(f"senders.{each.name}", each.without),
+            )
+            for each in found.senders
+        ),
     )
 
 
 def _written(moments: Mapping[str, Moments]) -> dict[str, _MomentsDocument]:
     return {
-        arm: _built(
+        arm: built(
             _MomentsDocument,
             columns=each.columns,
             count=each.count,
@@ -252,26 +284,3 @@ def _moments(field: str, documents: Mapping[str, _MomentsDocument]) -> dict[str,
         return {arm: Moments.from_json(each.model_dump()) for arm, each in documents.items()}
     except MomentsError as cause:
         raise CodecError(field, str(cause)) from cause
-
-
-def _built(kind: type[Model], **fields: object) -> Model:
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as cause:
-        raise _error(cause) from cause
-
-
-def _read(kind: type[Model], text: bytes) -> Model:
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as cause:
-        raise _error(cause) from cause
-
-
-def _error(cause: ValidationError) -> CodecError:
-    found = cause.errors(include_url=False, include_context=False)[0]
-    field = ".".join(map(str, found["loc"])) or "document"
-    if found["type"] == "missing":
-        return CodecError(field, "is missing")
-    value = "" if found["type"] == "value_error" else f"is {found['input']!r:.200}; "
-    return CodecError(field, value + found["msg"].removeprefix("Value error, "))

@@ -17,6 +17,7 @@ from serving.rollout.evidence.database import Database
 from serving.rollout.experiment.evidence import EvidenceError
 from serving.rollout.statistics.exact import InexactError, units
 from serving.rollout.statistics.moments import Moments
+from serving.rollout.statistics.winsor import Caps
 
 CHUNK = 1 << 20
 """Users in one array: 8 MB per column."""
@@ -35,9 +36,9 @@ class Group:
     triggered: bool
 
 
-def totals(database: Database, names: Sequence[str], caps: Mapping[str, float]) -> dict[Group, Moments]:
-    """Sums by group over the table `numbers`, each value at most its cap. Raises EvidenceError."""
-    capped = [f"least({name}, {caps[name]!r})" if name in caps else name for name in names]
+def totals(database: Database, names: Sequence[str], caps: Caps) -> dict[Group, Moments]:
+    """Sums by group over the table `numbers`, each value within its caps. Raises EvidenceError."""
+    capped = [_within(name, caps) for name in names]
     if _whole(database, capped):
         return _by_database(database, names, capped)
     found: dict[Group, Moments] = {}
@@ -46,13 +47,20 @@ def totals(database: Database, names: Sequence[str], caps: Mapping[str, float]) 
     return found
 
 
-def above(database: Database, caps: Mapping[str, float]) -> dict[str, int]:
-    """How many users are above the cap, by column. Raises EvidenceError."""
-    if not caps:
+def beyond(database: Database, caps: Caps) -> dict[str, int]:
+    """How many users are beyond the caps, by column. Raises EvidenceError."""
+    names = list(dict.fromkeys((*caps.largest, *caps.least)))
+    if not names:
         return {}
-    counts = ", ".join(f"count(*) FILTER (WHERE {name} > {cap!r})" for name, cap in caps.items())
+    counts = ", ".join(f"count(*) FILTER (WHERE {name} <> {_within(name, caps)})" for name in names)
     ((*found,),) = database.rows(f"SELECT {counts} FROM numbers", {}, WHAT)
-    return dict(zip(caps, found, strict=True))
+    return dict(zip(names, found, strict=True))
+
+
+def _within(name: str, caps: Caps) -> str:
+    """SQL of a column's number within its caps."""
+    number = f"least({name}, {caps.largest[name]!r})" if name in caps.largest else name
+    return f"greatest({number}, {caps.least[name]!r})" if name in caps.least else number
 
 
 def _whole(database: Database, capped: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@ Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queri
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,7 +13,11 @@ from typing import Any
 
 import httpx
 
+from serving.rollout.evidence.bounded import Answer, AnswerError, ask, redacted, told
+
 _SHOWN = 200
+_MOST_BYTES = 4 << 20
+"""An instant query of two arms has some kilobytes."""
 
 
 class NoData(Exception):  # noqa: N818 - it is an answer, and no error of anybody
@@ -48,27 +53,34 @@ class PrometheusApi:
     def _ask(self, query: str) -> dict[str, Any]:
         form = {"query": query, "time": f"{self._now.timestamp():.3f}", "timeout": f"{self._timeout:g}s"}
         try:
-            response = self._client.post(f"{self._url}/api/v1/query", data=form)
+            url = f"{self._url}/api/v1/query"
+            answer = ask(self._client, "POST", url, most=_MOST_BYTES, seconds=2 * self._timeout, data=form)
         except (httpx.HTTPError, httpx.InvalidURL) as cause:
-            raise NoPrometheus(f"Prometheus {self._url} does not answer: {cause or type(cause).__name__}") from cause
-        return self._data(response)
+            message = f"Prometheus {self._url} does not answer: {cause or type(cause).__name__}"
+            raise NoPrometheus(redacted(message)) from cause
+        except AnswerError as cause:
+            raise NoPrometheus(
+                redacted(f"Prometheus {self._url}: {cause}; is evidence.prometheus its base URL?")
+            ) from cause
+        return self._data(answer)
 
-    def _data(self, response: httpx.Response) -> dict[str, Any]:
-        status = response.status_code
+    def _data(self, answer: Answer) -> dict[str, Any]:
+        status = answer.status
         try:
-            document = response.json()
+            document = json.loads(answer.content)
             data, error = document.get("data"), document.get("error")
             missing = [each for each in document.get("warnings") or () if not str(each).startswith("PromQL ")]
         except (ValueError, AttributeError) as cause:
             kind = NoPrometheus if status >= 500 else NoData
             raise kind(
-                f"{self._url} answers {status} with what is no answer of Prometheus: {response.text[:_SHOWN]!r}; "
-                "is evidence.prometheus its base URL?"
+                f"{redacted(self._url)} answers {answer.shown} with what is no answer of Prometheus; is "
+                "evidence.prometheus its base URL?"
             ) from cause
         if status != 200 or error or not isinstance(data, dict):
-            raise NoData(f"Prometheus answers {status}: {str(error)[:_SHOWN]}")
+            ours = document.get("status") == "error" and isinstance(document.get("errorType"), str)
+            raise NoData(f"Prometheus answers {told(error, _SHOWN) if ours else answer.shown}")
         if missing:
-            raise NoData(f"Prometheus has a part of the data only: {str(missing[0])[:_SHOWN]}")
+            raise NoData(f"Prometheus has a part of the data only: {told(missing[0], _SHOWN)}")
         return data
 
 

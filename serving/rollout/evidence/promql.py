@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-from serving.rollout.experiment.durations import length
+from datetime import timedelta
 
 _PLACEHOLDER = re.compile(r"\$(\{)?([A-Za-z_][A-Za-z0-9_]*)(?(1)\})")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", '"': "\\x22", "'": "\\x27", "`": "\\x60"}
@@ -17,13 +16,12 @@ class PromqlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An arm of an experiment on a model, over a window that ends now."""
+    """An arm of an experiment on a model, over a time that ends now."""
 
     model: str
     experiment: str
     arm: str
-    window: str
-    """As resources write it: 5m, 1.5h."""
+    span: timedelta
 
     def requests(self) -> str:
         """Rankings, by outcome."""
@@ -46,7 +44,7 @@ class Subject:
             "arm": _escaped(self.arm),
             "model": _escaped(self.model),
             "experiment": _escaped(self.experiment),
-            "window": _range(self.window),
+            "window": _range(self.span),
         }
         unknown = sorted({found[2] for found in _PLACEHOLDER.finditer(query)} - known.keys())
         if unknown:
@@ -57,7 +55,7 @@ class Subject:
 
     def _increase(self, metric: str) -> str:
         labels = f'model="{_escaped(self.model)}",experiment="{_escaped(self.experiment)}",arm="{_escaped(self.arm)}"'
-        return f"increase({metric}{{{labels}}}[{_range(self.window)}])"
+        return f"increase({metric}{{{labels}}}[{_range(self.span)}])"
 
 
 def _escaped(text: str) -> str:
@@ -65,6 +63,6 @@ def _escaped(text: str) -> str:
     return "".join(_ESCAPES.get(letter, letter) for letter in text)
 
 
-def _range(window: str) -> str:
+def _range(span: timedelta) -> str:
     """A length of time as PromQL writes it: whole numbers only."""
-    return f"{max(round(length(window).total_seconds() * 1000), 1)}ms"
+    return f"{max(round(span.total_seconds() * 1000), 1)}ms"

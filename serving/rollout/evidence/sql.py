@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from serving.rollout.evidence import user_join, warehouse
 from serving.rollout.evidence.database import Database, reading
+from serving.rollout.evidence.quantiles import QuantilesQuery
 from serving.rollout.evidence.user_join import Source
 from serving.rollout.experiment.evidence import Evidence, EvidenceError, EvidenceQuery
 from serving.rollout.experiment.spec import Column, SqlEvidence
+from serving.rollout.statistics.winsor import CapRule, Caps
 
 SECONDS = 1800.0
 """A question that takes longer is ended."""
@@ -51,15 +53,17 @@ class SqlSource:
                 return warehouse.evidence(database, self._given.query, query)
             return user_join.evidence(database, self._users(), query)
 
-    def quantiles(self, columns: Mapping[Column, float], span: tuple[datetime, datetime]) -> Mapping[str, float]:
-        """Caps: a quantile of each column per user in a time before, by column name. Raises EvidenceError."""
+    def quantiles(
+        self, rules: Mapping[Column, CapRule], span: tuple[datetime, datetime], window: timedelta | None = None
+    ) -> Caps:
+        """Caps by column name, as the port `MetricSource` says. Raises EvidenceError."""
         if self._given.query is not None:
             raise EvidenceError(
                 "a source of sums has no users to take a quantile of; leave capQuantile out and cap in the query, "
                 "or give single users (kind: users)"
             )
         with self._open() as database:
-            return user_join.quantiles(database, self._users(), columns, span)
+            return user_join.quantiles(database, self._users(), QuantilesQuery(rules, span, window))
 
     def _users(self) -> Source:
         return Source(self._given.exposures or "", self._given.outcomes or "")

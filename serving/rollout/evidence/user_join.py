@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy as np
 from serving.rollout.evidence import relations, user_sql
 from serving.rollout.evidence.codec import names
 from serving.rollout.evidence.database import Database
-from serving.rollout.evidence.exact_totals import WHAT, Group, above, totals
+from serving.rollout.evidence.exact_totals import WHAT, Group, beyond, totals
+from serving.rollout.evidence.quantiles import QuantilesQuery, nobody
 from serving.rollout.evidence.relations import Relation
-from serving.rollout.experiment.evidence import Day, Evidence, EvidenceError, EvidenceQuery, Quality
+from serving.rollout.experiment.evidence import Arrived, Day, Evidence, EvidenceError, EvidenceQuery, Quality
 from serving.rollout.experiment.spec import EXPOSURE, Column
 from serving.rollout.statistics.moments import Moments
 from serving.rollout.statistics.winsor import Caps
@@ -44,7 +45,7 @@ class _Exposed:
 def evidence(database: Database, source: Source, query: EvidenceQuery) -> Evidence:
     """Join and sum. Raises EvidenceError."""
     columns = names(query.columns, query.before)
-    unknown = sorted(set(query.caps) - set(columns))
+    unknown = sorted({*query.caps, *query.floors} - set(columns))
     if unknown:
         raise EvidenceError(f"caps are given for {unknown}; the columns are {list(columns)}")
     exposures = relations.exposures(database, source.exposures)
@@ -57,41 +58,43 @@ def evidence(database: Database, source: Source, query: EvidenceQuery) -> Eviden
     values["began"] = exposed.began if exposed.began is not None else values["as_of"]
     repeated += _sum_users(database, source, query, values, ours if not repeated else _once(ours))
     database.run(user_sql.numbers(columns), values, WHAT)
-    sums = totals(database, columns, query.caps)
-    quality = _quality(database, query, exposed, repeated)
-    return _answer(query, columns, exposed, sums, quality)
+    sums = totals(database, columns, Caps(query.caps, query.floors))
+    arrivals = _arrivals(database, source, query, values) if exposed.began is not None else {}
+    quality = _quality(database, query, exposed, repeated, arrivals)
+    return _answer(query, columns, exposed, sums, quality, arrivals)
 
 
-def quantiles(
-    database: Database, source: Source, columns: Mapping[Column, float], span: tuple[datetime, datetime]
-) -> dict[str, float]:
-    """The quantile of each column over all users with any event in the span; 0 for a user without that one.
+def quantiles(database: Database, source: Source, query: QuantilesQuery) -> Caps:
+    """Caps over all users with any event in the span, 0 for a user without the column's; none without users.
 
     Raises:
-        EvidenceError: nobody did anything in the span, or it cannot be read.
+        EvidenceError: it cannot be read.
     """
-    values = {"start": span[0].timestamp(), "end": span[1].timestamp()}
+    start, end = (moment.timestamp() for moment in query.span)
+    window = end - start if query.window is None else query.window.total_seconds()
+    values = {"start": start, "end": end}
     within = '"time" >= $start AND "time" < $end'
     events = {}
     for each in (relations.exposures(database, source.exposures), relations.outcomes(database, source.outcomes)):
         relations.refuse_broken(database, each)
         part = Relation(each.what, f"(SELECT * FROM {each.sql} WHERE {within})", each.columns, False)
         events[each.what] = _once(part) if _repeated(database, part, values) else part
-    rankings = f'(SELECT "user", \'exposure\' AS event, 1.0 AS "value" FROM {events["exposures"].sql})'
-    everyone = " UNION ".join(f'SELECT "user" FROM {each.sql}' for each in events.values())
-    ((users,),) = database.rows(f"SELECT count(*) FROM ({everyone})", values, "outcomes")
-    if not users:
-        raise EvidenceError(
-            f"no events from {span[0].isoformat()} to {span[1].isoformat()}: there are no numbers to cap by"
-        )
+    rankings = f'(SELECT "user", "time", \'exposure\' AS event, 1.0 AS "value" FROM {events["exposures"].sql})'
+    everyone = " UNION ALL ".join(f'SELECT "user", "time" FROM {each.sql}' for each in events.values())
     whole = _all_whole(database, events["outcomes"], values)
-    found = {}
-    for column, quantile in columns.items():
+    if query.window is not None:
+        values |= {"last": end - window, "window": window}
+    starts = user_sql.starts(everyone, windowed=query.window is not None)
+    ((users,),) = database.rows(f"SELECT count(*) FROM {starts}", values, "outcomes")
+    if not users:
+        return Caps({}, notes=(nobody(query),))
+    numbers = {}
+    for column in query.columns:
         relation = rankings if column.event == EXPOSURE else events["outcomes"].sql
-        numbers = database.arrays(user_sql.per_user(column, relation, whole=whole), values, WHAT)["number"]
-        padded = np.concatenate([numbers, np.zeros(users - len(numbers))])
-        found[column.name] = Caps.from_history({column.name: padded}, quantile).largest[column.name]
-    return found
+        sql = user_sql.per_user(column, relation, starts, whole=whole, windowed=query.window is not None)
+        found = database.arrays(sql, values, WHAT)["number"]
+        numbers[column.name] = np.concatenate([found, np.zeros(users - len(found))])
+    return Caps.learned(numbers, {column.name: rule for column, rule in query.columns.items()})
 
 
 def _values(query: EvidenceQuery) -> dict[str, Any]:
@@ -141,6 +144,24 @@ def _sum_users(
     return repeated
 
 
+def _arrivals(
+    database: Database, source: Source, query: EvidenceQuery, values: Mapping[str, Any]
+) -> dict[str, Arrived]:
+    """Outcomes since the first exposure, by event; of all events where users who were exposed have none of one."""
+    wanted = user_sql.events((*query.columns, *query.before))
+    if not wanted:
+        return {}
+    outcomes = relations.outcomes(database, source.outcomes)
+    found = _arrived(database, user_sql.arrivals(outcomes.sql, wanted), values)
+    if all(event in found and found[event].exposed for event in wanted):
+        return found
+    return dict.fromkeys(wanted, Arrived(0, 0)) | _arrived(database, user_sql.arrivals(outcomes.sql, None), values)
+
+
+def _arrived(database: Database, sql: str, values: Mapping[str, Any]) -> dict[str, Arrived]:
+    return {event: Arrived(exposed, others) for event, exposed, others in database.rows(sql, values, "outcomes")}
+
+
 def _relevant(database: Database, source: Source, wanted: tuple[Column, ...]) -> Relation:
     """Outcomes that columns ask for, from the earliest that can count to now."""
     outcomes = relations.outcomes(database, source.outcomes)
@@ -183,16 +204,18 @@ def _all_whole(database: Database, outcomes: Relation, values: Mapping[str, Any]
     return whole is not False
 
 
-def _quality(database: Database, query: EvidenceQuery, exposed: _Exposed, repeated: int) -> Quality:
-    late = "SELECT coalesce(sum(late), 0) FROM numbers"
-    unmatched = "SELECT coalesce(sum(outcomes), 0) FROM sums WHERE person IS NULL"
-    ((of_late, of_nobody),) = database.rows(f"SELECT ({late}), ({unmatched})", {}, WHAT)
+def _quality(
+    database: Database, query: EvidenceQuery, exposed: _Exposed, repeated: int, arrivals: Mapping[str, Arrived]
+) -> Quality:
+    ((of_late,),) = database.rows("SELECT coalesce(sum(late), 0) FROM numbers", {}, WHAT)
     return Quality(
         duplicates=repeated,
         late=int(of_late),
-        unmatched=int(of_nobody) if exposed.began is not None else 0,
+        unmatched=sum(
+            arrivals[event].others for event in user_sql.events((*query.columns, *query.before)) if event in arrivals
+        ),
         switched=exposed.switched,
-        capped=above(database, query.caps),
+        capped=beyond(database, Caps(query.caps, query.floors)),
     )
 
 
@@ -202,6 +225,7 @@ def _answer(
     exposed: _Exposed,
     sums: Mapping[Group, Moments],
     quality: Quality,
+    arrivals: Mapping[str, Arrived],
 ) -> Evidence:
     arms = _arms(query)
 
@@ -223,4 +247,5 @@ def _answer(
             for day in days
         ),
         quality=quality,
+        arrivals=arrivals,
     )

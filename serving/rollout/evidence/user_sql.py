@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.rollout.experiment.evidence import EvidenceQuery
+from serving.rollout.experiment.evidence import MOST_EVENTS, EvidenceQuery
 from serving.rollout.experiment.spec import EXPOSURE, Aggregate, Column
 
 OURS = 'uid = $uid AND arm IN ($stable, $candidate) AND "time" <= $as_of'
@@ -30,21 +30,20 @@ SELECT id, "time", "user", 'exposure' AS event, 1.0 AS "value", NULL::DOUBLE AS 
 MATCHED = """
 CREATE TEMP TABLE matched AS
 SELECT f.rowid AS person, o.event, o."value", o."time" >= f.first AS inside,
-       o."time" >= f.first AND o.received > f.first + $window AS late,
-       o.event <> 'exposure' AND o."time" >= $began AND o."time" <= $as_of AS recent
-FROM {outcomes} o LEFT JOIN firsts f ON f."user" = o."user"
-WHERE f."user" IS NULL OR (o."time" >= f.first - $before AND o."time" < f.first + $window)
+       o."time" >= f.first AND o.received > f.first + $window AS late
+FROM {outcomes} o JOIN firsts f ON f."user" = o."user"
+WHERE o."time" >= f.first - $before AND o."time" < f.first + $window
 """
-"""A row per outcome that counts, and per outcome of a user without exposure. A statement of its own, as are the sums:
-each has the memory to itself, and goes on on the disk beyond it.
+"""A row per outcome that counts. A statement of its own, as are the sums: each has the memory to itself, and goes on
+on the disk beyond it.
 """
 
 SUMS = """
 CREATE TEMP TABLE sums AS
-SELECT m.person, {columns}, count(*) FILTER (WHERE m.late) AS late, count(*) FILTER (WHERE m.recent) AS outcomes
+SELECT m.person, {columns}, count(*) FILTER (WHERE m.late) AS late
 FROM matched m GROUP BY m.person
 """
-"""A row per user with outcomes, and one without `person`: the outcomes of users without exposure."""
+"""A row per user with outcomes."""
 
 NUMBERS = """
 CREATE TEMP TABLE numbers AS
@@ -53,6 +52,16 @@ SELECT f.candidate, CAST(floor(f.first / 86400) AS INTEGER) AS "day", f.triggere
 FROM firsts f LEFT JOIN sums s ON s.person = f.rowid WHERE NOT f.switched AND f.first + $window <= $as_of
 """
 """A row per user whose window has closed: final numbers."""
+
+
+def arrivals(outcomes: str, events: Sequence[str] | None) -> str:
+    """Event, and its outcomes of users with and without exposure; of these events, or of those that come most often."""
+    chosen = "true" if events is None else f"event IN ({', '.join(repr(each) for each in events)})"
+    return f"""SELECT o.event, count(DISTINCT o.id) FILTER (WHERE f."user" IS NOT NULL),
+           count(DISTINCT o.id) FILTER (WHERE f."user" IS NULL)
+    FROM (SELECT * FROM {outcomes} WHERE {chosen} AND "time" >= $began AND "time" <= $as_of) o
+    LEFT JOIN firsts f ON f."user" = o."user"
+    GROUP BY o.event ORDER BY count(DISTINCT o.id) DESC, o.event LIMIT {MOST_EVENTS}"""
 
 
 def events(columns: Sequence[Column]) -> list[str]:
@@ -72,11 +81,18 @@ def numbers(names: Sequence[str]) -> str:
     return NUMBERS.format(columns=", ".join(f"coalesce(s.{name}, 0.0) AS {name}" for name in names))
 
 
-def per_user(column: Column, relation: str, *, whole: bool) -> str:
-    """The column's numbers of users who have its event at all, over a relation of events."""
+def starts(everyone: str, *, windowed: bool) -> str:
+    """Users of events in the span, and when each one's window begins: at the first event. Without windows all count."""
+    condition = ' WHERE "time" <= $last' if windowed else ""
+    return f'(SELECT "user", min("time") AS first FROM ({everyone}){condition} GROUP BY "user")'
+
+
+def per_user(column: Column, relation: str, starts: str, *, whole: bool, windowed: bool) -> str:
+    """The column's numbers of users who have its event at all, in their window of a relation of events."""
+    inside = ' AND m."time" >= f.first AND m."time" < f.first + $window' if windowed else ""
     return (
-        f"SELECT {_column(column, 'true', 'number', whole)} FROM {relation} m "
-        f"WHERE m.event = '{column.event}' GROUP BY m.\"user\""
+        f"SELECT {_column(column, 'true', 'number', whole)} FROM {relation} m JOIN {starts} f "
+        f'ON f."user" = m."user"{inside} WHERE m.event = \'{column.event}\' GROUP BY m."user"'
     )
 
 

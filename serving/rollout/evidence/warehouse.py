@@ -35,9 +35,9 @@ class _Totals:
 
 def evidence(database: Database, query_text: str, query: EvidenceQuery) -> Evidence:
     """Ask the warehouse's query and read its sums. Raises EvidenceError, naming row, column and value."""
-    if query.caps:
+    if query.caps or query.floors:
         raise EvidenceError(
-            f"caps are wanted for {sorted(query.caps)}, and sums have no users to cap any more; "
+            f"caps are wanted for {sorted({*query.caps, *query.floors})}, and sums have no users to cap any more; "
             "leave capQuantile out and cap in the query, or give single users (kind: users)"
         )
     text = database.select(query_text, WHAT)

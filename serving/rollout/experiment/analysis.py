@@ -1,7 +1,8 @@
 """What the metrics say at a moment. Pure: evidence in, a look out.
 
-The headline is the relative effect with its interval (Fieller's, CUPED where there is a time before). Secondary
-metrics and guardrails are always-valid whatever the primary's method is, as they are shown at every look.
+The sign is judged by the interval of the difference (CUPED where there is a time before); the headline is the relative
+effect, with Fieller's interval, wherever stable's value is told from 0: both exclude 0 together. Secondary metrics and
+guardrails are always-valid whatever the primary's method is, as they are shown at every look.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+import numpy as np
+
 from models.experiments.assignment import STABLE
+from serving.rollout.experiment.arrivals import missing
 from serving.rollout.experiment.desired import CANDIDATE
+from serving.rollout.experiment.doubts import doubts, imbalance
 from serving.rollout.experiment.durations import length
-from serving.rollout.experiment.estimates import Bounds, Measured, good, measure
+from serving.rollout.experiment.estimates import Half, Measured, good, measure
 from serving.rollout.experiment.evidence import Evidence, Quality
 from serving.rollout.experiment.looks import Rule, early, overdue, rule
+from serving.rollout.experiment.senders import Suspect, senders, suspects
 from serving.rollout.experiment.sentences import interval, percent, span
 from serving.rollout.experiment.spec import ExperimentSpec, Margin, Metric
 from serving.rollout.experiment.state import Estimate, Look, Outcome, State
-from serving.rollout.statistics.effect import Effect
 from serving.rollout.statistics.moments import Moments
-from serving.rollout.statistics.sequence import Interval, bound, one_sided_bound, tuning
+from serving.rollout.statistics.sequence import bound, one_sided_bound, tuning
 from serving.rollout.statistics.several import bonferroni
 from serving.rollout.statistics.srm import RatioWatch
 
@@ -33,18 +38,33 @@ def analyse(spec: ExperimentSpec, evidence: Evidence, state: State, now: datetim
     users = (evidence.moments[STABLE].count, evidence.moments[CANDIDATE].count)
     exposed = (evidence.exposed[STABLE], evidence.exposed[CANDIDATE])
     judged = _ready(spec, state, users) or rule(spec, state, sum(users))
-    primary = measure(
-        spec.primary_metric, evidence.moments, level=1 - spec.analysis.alpha, bounds=_planned(judged.bound)
-    )
+    level, planned = 1 - spec.analysis.alpha, _planned(judged.bound)
+    primary = measure(spec.primary_metric, evidence.moments, level=level, half=planned)
+    plain = spec.primary_metric.model_copy(update={"cuped": False})
     guardrails = tuple(_guardrail(spec, margin, evidence.moments, users) for margin in spec.metric_guardrails)
-    outcome, because = _outcome(spec, state, judged, primary, guardrails)
+    ratio_p = RatioWatch(least_p=state.ratio_least_p).look(exposed, (1, 1)).least_p
+    before_p = min(state.before_least_p, imbalance(spec, evidence))
+    astray = missing(spec, evidence)
+    doubted = doubts(spec, evidence, ratio_p=ratio_p, before_p=before_p, missing=astray)
+    sent = senders(spec, evidence)
+    odd = suspects(spec, evidence, sent)
+    good_ones = _good(spec, primary, guardrails)
+    resting = [_resting(spec, each, good_ones, level, planned) for each in odd] if good_ones else []
+    if spec.analysis.unusual_senders == "hold":
+        doubted = (*doubted, *filter(None, resting))
+    outcome, because = _outcome(spec, state, judged, primary, guardrails, doubted)
     return Look(
         at=now,
         users=users,
         exposed=exposed,
-        ratio_p=RatioWatch(least_p=state.ratio_least_p).look(exposed, (1, 1)).least_p,
+        ratio_p=ratio_p,
         share=spec.schedule.stages[state.stage].share,
         primary=_told(primary.estimate, judged),
+        without_cuped=measure(plain, evidence.moments, level=level, half=planned).estimate
+        if spec.primary_metric.cuped
+        else None,
+        sums=_sums(evidence.moments),
+        deviations=_deviations(evidence.moments),
         secondary=_secondary(spec, evidence.moments),
         guardrails=guardrails,
         variance_left=1.0 if primary.effect is None else primary.effect.variance_left,
@@ -58,17 +78,50 @@ def analyse(spec: ExperimentSpec, evidence: Evidence, state: State, now: datetim
         triggered=_triggered(spec, evidence),
         information=None if primary.effect is None else judged.information,
         quality=_quality(evidence.quality),
+        before_p=before_p,
+        doubts=doubted,
+        missing=astray,
+        senders=sent,
+        unlike=tuple(each.says for each in odd),
+    )
+
+
+def _good(spec: ExperimentSpec, primary: Measured, guardrails: tuple[Estimate, ...]) -> frozenset[str]:
+    """Names of the metrics that speak for the candidate by now: the primary one is better, or a margin is kept."""
+    found, sign = primary.estimate, good(spec.primary_metric)
+    ends = (found.absolute_low, found.absolute_high)
+    better = {found.metric} if all(end is not None and sign * end > 0 for end in ends) else set()
+    margins = zip(spec.metric_guardrails, guardrails, strict=True)
+    return frozenset(better | {margin.metric.name for margin, each in margins if no_worse(margin, each)})
+
+
+def _resting(spec: ExperimentSpec, odd: Suspect, good_ones: frozenset[str], level: float, half: Half) -> str:
+    """What speaks for the candidate only with the outcomes of a sender; empty where all would without them."""
+    users = (odd.without[STABLE].count, odd.without[CANDIDATE].count)
+    primary = measure(spec.primary_metric, odd.without, level=level, half=half)
+    margins = tuple(_guardrail(spec, margin, odd.without, users) for margin in spec.metric_guardrails)
+    lost = sorted(good_ones - _good(spec, primary, margins))
+    if not lost:
+        return ""
+    names = " and ".join(f"`{name}`" for name in lost)
+    return (
+        f"{odd.says}, and without them {names} would not speak for the candidate: see whether that sender reports "
+        "both arms alike, and whether somebody else has its token"
     )
 
 
 def worse(margin: Margin, found: Estimate) -> bool:
     """Whether the metric is shown to have lost more than the margin."""
+    if found.kept is not None:
+        return not found.kept
     best = found.high if good(margin.metric) > 0 else found.low
     return best is not None and good(margin.metric) * best < -margin.margin
 
 
 def no_worse(margin: Margin, found: Estimate) -> bool:
     """Whether the metric is shown not to have lost more than the margin (non-inferiority)."""
+    if found.kept is not None:
+        return found.kept
     worst = found.low if good(margin.metric) > 0 else found.high
     return worst is not None and good(margin.metric) * worst > -margin.margin
 
@@ -86,36 +139,44 @@ def _ready(spec: ExperimentSpec, state: State, users: tuple[int, int]) -> Rule |
     return None
 
 
-def _planned(half: float | None) -> Bounds:
-    def ends(found: Effect) -> Interval | None:
-        if half is None:
-            return None
-        return found.interval(half)
-
-    return ends
+def _planned(half: float | None) -> Half:
+    return lambda _: half
 
 
-def _sequence(planned: int, alpha: float) -> Bounds:
+def _sequence(planned: int, alpha: float) -> Half:
     rho = tuning(planned, alpha)
-    return lambda found: found.interval(bound(found.users, alpha=alpha, rho=rho))
+    return lambda found: bound(found.users, alpha=alpha, rho=rho)
 
 
-def _one_sided(planned: int, alpha: float) -> Bounds:
+def _one_sided(planned: int, alpha: float) -> Half:
     """Each end by itself holds at level alpha, at any time."""
     rho = tuning(planned, alpha)
-
-    return lambda found: found.interval(one_sided_bound(found.users, alpha=alpha, rho=rho))
+    return lambda found: one_sided_bound(found.users, alpha=alpha, rho=rho)
 
 
 def _guardrail(
     spec: ExperimentSpec, margin: Margin, moments: Mapping[str, Moments], users: tuple[int, int]
 ) -> Estimate:
     enough = min(users) >= spec.analysis.minimum_users
-    bounds = _one_sided(spec.analysis.planned_users, margin.alpha) if enough else _planned(None)
-    found = measure(margin.metric, moments, level=1 - margin.alpha, bounds=bounds).estimate
-    if enough or found.because:
-        return found
-    return found.model_copy(update={"because": f"looks begin at {spec.analysis.minimum_users:,} users in each arm"})
+    half = _one_sided(spec.analysis.planned_users, margin.alpha) if enough else _planned(None)
+    found = measure(margin.metric, moments, level=1 - margin.alpha, half=half)
+    if enough:
+        return found.estimate.model_copy(update={"kept": _kept(margin, found, half)})
+    if found.estimate.because:
+        return found.estimate
+    least = f"looks begin at {spec.analysis.minimum_users:,} users in each arm"
+    return found.estimate.model_copy(update={"because": least})
+
+
+def _kept(margin: Margin, found: Measured, half: Half) -> bool | None:
+    """Whether the margin is shown to be kept (true) or broken (false); also where there is no relative interval."""
+    if found.lost:
+        return False
+    reach = None if found.effect is None else half(found.effect)
+    if found.effect is None or reach is None:
+        return None
+    slack = found.effect.slack(margin.margin, good(margin.metric), reach)
+    return None if slack.low <= 0 <= slack.high else slack.low > 0
 
 
 def _secondary(spec: ExperimentSpec, moments: Mapping[str, Moments]) -> tuple[Estimate, ...]:
@@ -132,32 +193,57 @@ def _triggered(spec: ExperimentSpec, evidence: Evidence) -> Estimate | None:
 
 
 def _always(spec: ExperimentSpec, metric: Metric, moments: Mapping[str, Moments], alpha: float) -> Estimate:
-    bounds = _sequence(spec.analysis.planned_users, alpha)
-    return measure(metric, moments, level=1 - alpha, bounds=bounds).estimate
+    half = _sequence(spec.analysis.planned_users, alpha)
+    return measure(metric, moments, level=1 - alpha, half=half).estimate
+
+
+def _sums(moments: Mapping[str, Moments]) -> dict[str, tuple[float, float]]:
+    stable, candidate = moments[STABLE], moments[CANDIDATE]
+    if stable.columns != candidate.columns:
+        return {}
+    both = zip(stable.columns, stable.totals(), candidate.totals(), strict=True)
+    return {column: (left, right) for column, left, right in both}
+
+
+def _deviations(moments: Mapping[str, Moments]) -> dict[str, tuple[float, float]]:
+    stable, candidate = moments[STABLE], moments[CANDIDATE]
+    if stable.columns != candidate.columns or min(stable.count, candidate.count) < 2:
+        return {}
+    left, right = (np.sqrt(np.diag(each.covariance())).tolist() for each in (stable, candidate))
+    return dict(zip(stable.columns, zip(left, right, strict=True), strict=True))
 
 
 def _told(estimate: Estimate, judged: Rule) -> Estimate:
-    if judged.bound is not None or estimate.relative is None or not judged.because:
+    if judged.bound is not None or estimate.absolute is None or not judged.because:
         return estimate
     return estimate.model_copy(update={"because": judged.because})
 
 
 def _outcome(
-    spec: ExperimentSpec, state: State, judged: Rule, primary: Measured, guardrails: tuple[Estimate, ...]
+    spec: ExperimentSpec,
+    state: State,
+    judged: Rule,
+    primary: Measured,
+    guardrails: tuple[Estimate, ...],
+    doubted: tuple[str, ...],
 ) -> tuple[Outcome, str]:
     undecided = Outcome.INCONCLUSIVE if judged.final else Outcome.PENDING
     found = primary.estimate
-    if judged.bound is None or primary.effect is None:
-        return undecided, judged.because if judged.bound is None else found.because
-    if found.low is None or found.high is None:
-        return undecided, f"the interval of {found.metric} has no end"
+    if judged.bound is None:
+        return undecided, judged.because
+    if primary.lost:
+        return Outcome.HARM, primary.lost
+    if primary.effect is None or found.absolute_low is None or found.absolute_high is None:
+        return undecided, found.because
     sign = good(spec.primary_metric)
-    worst, best = min(sign * found.low, sign * found.high), max(sign * found.low, sign * found.high)
+    worst, best = sorted((sign * found.absolute_low, sign * found.absolute_high))
     if best < 0:
         return Outcome.HARM, f"the whole interval is on the bad side of 0: {interval(found)}"
     if worst <= 0:
         return undecided, f"the interval includes 0: {interval(found)}"
     better = f"the whole interval is on the good side of 0: {interval(found)}"
+    if doubted:
+        return undecided, f"{better}; but the sample is in doubt: {'; '.join(doubted)}"
     if early(spec, state):
         left = length(spec.analysis.minimum_time).total_seconds() - state.watched
         return Outcome.PENDING, f"{better}; a win needs minimumTime, {span(left)} more"

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from serving.rollout.experiment.durations import length
 from serving.rollout.experiment.lapses import over
+from serving.rollout.experiment.limits import SURELY_SOME
 from serving.rollout.experiment.sentences import interval, span
-from serving.rollout.experiment.state import Outcome, Phase
+from serving.rollout.experiment.state import Look, Outcome, Phase
 from serving.rollout.experiment.turn import Turn
+
+SILENCE = timedelta(days=1)
+"""After so long without one exposure users go back: a night is shorter."""
+MOST_LOSSES = 5
+"""A candidate that is lost so often within a day is not given users any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +59,11 @@ def _stable_changed(turn: Turn) -> Danger | None:
 
 
 def _guardrail(turn: Turn) -> Danger | None:
-    breached = [reading for reading in turn.seen.readings if reading.breached]
-    if not breached:
+    if not turn.breaches:
         return None
     told = "; ".join(
         f"{each.name} is {each.value:.4g}, above its limit {each.limit:.4g}" + (f" ({each.detail})" * bool(each.detail))
-        for each in breached
+        for each in turn.breaches
     )
     return Danger(Phase.ROLLED_BACK, "GuardrailBreached", f"The candidate passed a limit: {told}.")
 
@@ -98,16 +104,28 @@ def _harm(turn: Turn) -> Danger | None:
 
 
 def _lost(turn: Turn) -> Danger | None:
-    limit = turn.spec.analysis.no_data_limit
-    lapse = turn.state.lost
-    if lapse is None or not over(lapse, length(limit)):
+    """Not ready for too long within a day, in one time or in several; or too often, however short each time was."""
+    limit, lost = turn.spec.analysis.no_data_limit, turn.state.lost
+    if lost is None:
         return None
-    said = turn.seen.candidate.message
+    times = (*turn.state.losses, lost)
+    said = turn.seen.candidate.message or "Look at its pods."
+    seconds = sum(each.seconds for each in times)
+    if seconds >= length(limit).total_seconds():
+        often = f", in {len(times)} times within a day" if len(times) > 1 else ""
+        return Danger(
+            Phase.ROLLED_BACK,
+            "CandidateLost",
+            f"The candidate has not been ready for {span(seconds)}{often} (limit {limit}); stable answered its users. "
+            f"{said}",
+        )
+    if len(times) < MOST_LOSSES:
+        return None
     return Danger(
         Phase.ROLLED_BACK,
-        "CandidateLost",
-        f"The candidate has not been ready for {span(lapse.seconds)} (limit {limit}); stable answered its users. "
-        f"{said or 'Look at its pods.'}",
+        "CandidateUnstable",
+        f"The candidate was lost {len(times)} times within a day, for {span(seconds)} altogether; stable answered its "
+        f"users. {said}",
     )
 
 
@@ -124,21 +142,54 @@ def _no_data(turn: Turn) -> Danger | None:
     )
 
 
+def _nobody(turn: Turn) -> Danger | None:
+    """Quiet hours hold a stage; a whole day without a single exposure is no traffic, or a log that nobody keeps."""
+    look = _newest(turn)
+    if look is None or max(look.exposed) > 0 or not over(turn.state.few, SILENCE):
+        return None
+    return Danger(
+        Phase.ROLLED_BACK,
+        "NoData",
+        f"Not one user was recorded in either arm for a day, and no data is no pass: {_recorded(look)}. See whether "
+        "transformers send exposures to the collector, and whether anybody comes.",
+    )
+
+
 def blindness(turn: Turn) -> str:
-    """What could not be read in this step; empty if everything was."""
+    """What could not be read in this step although it should; empty if everything was, or few came."""
     seen, guardrails = turn.seen, turn.spec.guardrails
     parts = [seen.blind] if seen.blind else []
-    parts += [
-        f"guardrail {each.name}: {each.detail or 'no data'}"
-        for each in seen.readings
-        if each.value is None or each.value != each.value
-    ]
+    parts += [f"guardrail {each.name}: {each.detail or 'no data'}" for each in seen.readings if each.missing]
     if not seen.blind and len(seen.readings) < len(guardrails):
         parts.append(f"{len(seen.readings)} of {len(guardrails)} guardrails were read")
-    look = seen.look or (turn.state.looks[-1] if turn.state.looks else None)
-    if not seen.blind and look is not None and min(look.exposed) == 0:
-        parts.append(f"{look.exposed[0]:,} exposures on stable and {look.exposed[1]:,} on the candidate were recorded")
+    look = _newest(turn)
+    if not seen.blind and look is not None and min(look.exposed) == 0 and _somebody(turn, look):
+        parts.append(_recorded(look))
     return "; ".join(parts)
+
+
+def scarcity(turn: Turn) -> str:
+    """What was read, and is too little to judge by; empty if there is enough."""
+    parts = [f"guardrail {each.name}: {each.detail}" for each in turn.seen.readings if each.few]
+    look = _newest(turn)
+    if look is not None and min(look.exposed) == 0 and not _somebody(turn, look):
+        parts.append(_recorded(look))
+    return "; ".join(parts)
+
+
+def _newest(turn: Turn) -> Look | None:
+    return turn.seen.look or (turn.state.looks[-1] if turn.state.looks else None)
+
+
+def _somebody(turn: Turn, look: Look) -> bool:
+    """Whether users came for sure, by the other arm's exposures or by rankings that were counted."""
+    return max(look.exposed, default=0) >= SURELY_SOME or any(
+        each.rankings >= SURELY_SOME for each in turn.seen.readings
+    )
+
+
+def _recorded(look: Look) -> str:
+    return f"{look.exposed[0]:,} exposures on stable and {look.exposed[1]:,} on the candidate were recorded"
 
 
 _CHECKS: tuple[Callable[[Turn], Danger | None], ...] = (
@@ -151,4 +202,5 @@ _CHECKS: tuple[Callable[[Turn], Danger | None], ...] = (
     _harm,
     _lost,
     _no_data,
+    _nobody,
 )

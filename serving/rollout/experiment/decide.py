@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from serving.rollout.experiment import preparing, running
+from serving.rollout.experiment import preparing, promoting, running
 from serving.rollout.experiment.desired import desired
 from serving.rollout.experiment.followed import followed
 from serving.rollout.experiment.observed import observed
@@ -59,6 +59,6 @@ _PHASES: Mapping[Phase, Callable[[Turn], Turn]] = {
     Phase.SHADOW: running.shadow,
     Phase.RUNNING: running.running,
     Phase.WAITING: running.waiting,
-    Phase.PROMOTING: running.promoting,
+    Phase.PROMOTING: promoting.promoting,
     Phase.STOPPING: stopping,
 }

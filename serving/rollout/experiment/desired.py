@@ -49,7 +49,7 @@ def desired(spec: ExperimentSpec, state: State) -> Desired:
         share=0 if in_shadow else buckets(spec.schedule.stages[state.stage].share),
         shadow=min(buckets(spec.schedule.shadow_share), BUCKETS) if in_shadow else 0,
         everyone=state.phase is Phase.PROMOTING,
-        promote=state.promotion_begun,
+        promote=state.promotion_begun and state.resting is None,
     )
 
 

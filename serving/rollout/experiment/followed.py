@@ -11,7 +11,7 @@ from typing import Any
 from serving.rollout.experiment.spec import ExperimentSpec, Schedule
 from serving.rollout.experiment.state import Phase, State
 
-FREE = ("promotion", "approved", "paused", "aborted", "notifications")
+FREE = ("promotion", "approved", "paused", "aborted", "notifications", "hypothesis", "owner")
 """Fields that may change while the experiment runs; of the schedule also every hold, and stages still to come."""
 
 _BEFORE_USERS = frozenset({Phase.PREPARING, Phase.SHADOW})

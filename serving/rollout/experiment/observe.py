@@ -6,9 +6,9 @@ read ends the step: nothing could be done about a decision anyway.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from models.experiments.assignment import STABLE
 from serving.rollout.experiment.analysis import analyse
@@ -17,11 +17,15 @@ from serving.rollout.experiment.durations import length
 from serving.rollout.experiment.evidence import EvidenceError, EvidenceQuery, Reading
 from serving.rollout.experiment.looks import look_due
 from serving.rollout.experiment.ports import CandidateState, Readiness, RefusedError, RetryError
-from serving.rollout.experiment.preparing import caps_wanted
+from serving.rollout.experiment.preparing import caps_missing
 from serving.rollout.experiment.seen import Seen
-from serving.rollout.experiment.spec import Column, ExperimentSpec
+from serving.rollout.experiment.spec import EXPOSURE, Aggregate, Column, ExperimentSpec, Metric
 from serving.rollout.experiment.state import Look, Outcome, Phase, State
 from serving.rollout.experiment.world import World
+from serving.rollout.statistics.winsor import CapRule, Caps
+
+_LEAST_HISTORY = timedelta(days=7)
+"""Caps see every day of the week, however short the time is that CUPED looks at."""
 
 
 def observe(name: str, uid: str, spec: ExperimentSpec, state: State, world: World, now: datetime) -> Seen:
@@ -36,9 +40,11 @@ def observe(name: str, uid: str, spec: ExperimentSpec, state: State, world: Worl
     seen = Seen(published=published, candidate=_candidate(world))
     if state.phase is Phase.PREPARING:
         return _prepare(seen, spec, state, world, now)
-    if state.phase is Phase.STOPPING or state.promotion_begun:
+    if state.phase is Phase.STOPPING:
         return seen
-    readings, blind = _guardrails(name, spec, world, now)
+    if state.promotion_begun:
+        return replace(seen, replaced=_replaced(world))
+    readings, blind = _guardrails(name, spec, state, world, now)
     seen = _stable(replace(seen, readings=readings, blind=blind), world)
     if seen.refusal or state.phase not in (Phase.RUNNING, Phase.WAITING):
         return seen
@@ -62,17 +68,26 @@ def evidence_query(name: str, uid: str, spec: ExperimentSpec, state: State, now:
         before_span=length(spec.analysis.before),
         as_of=now,
         caps=dict(state.caps),
+        floors=dict(state.floors),
     )
 
 
-def capped_columns(spec: ExperimentSpec) -> dict[Column, float]:
-    """The quantile at which each column is capped; of several, the highest."""
-    found: dict[Column, float] = {}
-    for metric in spec.metrics():
+def cap_rules(metrics: Iterable[Metric]) -> dict[Column, CapRule]:
+    """How each column is capped; of several rules the mildest. 0 or 1 for a user needs no cap."""
+    found: dict[Column, CapRule] = {}
+    for metric in metrics:
         for column in (metric.numerator, metric.denominator):
-            if column is not None and metric.cap_quantile is not None:
-                found[column] = max(found.get(column, 0.0), metric.cap_quantile)
+            if column is None or not metric.capped or column.aggregate is Aggregate.ANY:
+                continue
+            rule = CapRule(metric.cap_quantile, metric.cap_lower_quantile, metric.cap_nonzero)
+            found[column] = _milder(found[column], rule) if column in found else rule
     return found
+
+
+def _milder(one: CapRule, other: CapRule) -> CapRule:
+    upper = [each.upper for each in (one, other) if each.upper is not None]
+    lower = [each.lower for each in (one, other) if each.lower is not None]
+    return CapRule(max(upper, default=None), min(lower, default=None), one.nonzero or other.nonzero)
 
 
 def _candidate(world: World) -> CandidateState:
@@ -80,6 +95,13 @@ def _candidate(world: World) -> CandidateState:
         return world.cluster.candidate()
     except RefusedError as error:
         return CandidateState(Readiness.FAILED, message=str(error))
+
+
+def _replaced(world: World) -> int | None:
+    try:
+        return world.cluster.replaced()
+    except RefusedError:
+        return None  # the promotion meets it too, and it is told there
 
 
 def _stable(seen: Seen, world: World) -> Seen:
@@ -96,7 +118,7 @@ def _prepare(seen: Seen, spec: ExperimentSpec, state: State, world: World, now: 
     try:
         if state.bundle_id is None:
             return replace(seen, bundle=world.bundles.verify(spec.candidate.bundle))
-        if caps_wanted(spec) and not state.caps:
+        if caps_missing(spec, state):
             seen = replace(seen, caps=_caps(spec, world, now))
         if seen.candidate.readiness is Readiness.READY and not state.warmed:
             world.cluster.warm()
@@ -108,13 +130,30 @@ def _prepare(seen: Seen, spec: ExperimentSpec, state: State, world: World, now: 
     return seen
 
 
-def _caps(spec: ExperimentSpec, world: World, now: datetime) -> Mapping[str, float]:
-    return world.metrics.quantiles(capped_columns(spec), (now - length(spec.analysis.before), now))
+def _caps(spec: ExperimentSpec, world: World, now: datetime) -> Caps:
+    """Numbers are capped by windows as long as the experiment's, the covariate by times as long as its own."""
+    before = length(spec.analysis.before)
+    rules = cap_rules(spec.metrics())
+    past = {
+        column: rule
+        for column, rule in cap_rules(metric for metric in spec.metrics() if metric.cuped).items()
+        if column.event != EXPOSURE  # nobody was exposed before the first exposure
+    }
+    history = max(before, _LEAST_HISTORY)
+    caps = world.metrics.quantiles(rules, (now - history - spec.window, now), spec.window) if rules else Caps({})
+    if not past or not before:
+        return caps
+    earlier = world.metrics.quantiles(past, (now - before, now))
+    return caps.with_others(earlier.renamed({column.name: column.before for column in past}))
 
 
-def _guardrails(name: str, spec: ExperimentSpec, world: World, now: datetime) -> tuple[tuple[Reading, ...], str]:
+def _guardrails(
+    name: str, spec: ExperimentSpec, state: State, world: World, now: datetime
+) -> tuple[tuple[Reading, ...], str]:
+    if not spec.guardrails:
+        return (), ""
     try:
-        return tuple(world.guardrails.read(spec, name, now)) if spec.guardrails else (), ""
+        return tuple(world.guardrails.read(spec, name, now, state.exposed_since)), ""
     except (RetryError, RefusedError) as error:
         return (), f"guardrails: {error}"
 

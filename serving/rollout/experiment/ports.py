@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from models.experiments.assignment import Assignment
 from serving.rollout.experiment.evidence import Evidence, EvidenceQuery, Reading
 from serving.rollout.experiment.spec import Column, ExperimentSpec
+from serving.rollout.statistics.winsor import CapRule, Caps
 
 
 class RetryError(Exception):
@@ -86,6 +87,10 @@ class Cluster(Protocol):
         """Do the next step of replacing stable by the candidate; True when nothing is left to do."""
         ...
 
+    def replaced(self) -> int:
+        """How many objects of the target serve the candidate's bundle; fewer than before: somebody put one back."""
+        ...
+
     def stable(self) -> str | None:
         """What stable is to serve, as a text that differs between two bundles; None where it cannot be told."""
         ...
@@ -122,16 +127,27 @@ class MetricSource(Protocol):
         """Raises EvidenceError."""
         ...
 
-    def quantiles(self, columns: Mapping[Column, float], span: tuple[datetime, datetime]) -> Mapping[str, float]:
-        """Caps: a quantile of each column per user in a time before, by column name. Raises EvidenceError."""
+    def quantiles(
+        self, rules: Mapping[Column, CapRule], span: tuple[datetime, datetime], window: timedelta | None = None
+    ) -> Caps:
+        """Caps of columns by quantiles over users in a time before, by column name. Raises EvidenceError.
+
+        A user's number is that of one window, from the first event on; windows close within the span. Without a window
+        it is that of the whole span. Without users there are no caps, and a note that says so.
+        """
         ...
 
 
 class Guardrails(Protocol):
     """Prometheus."""
 
-    def read(self, spec: ExperimentSpec, experiment: str, now: datetime) -> Sequence[Reading]:
-        """A reading per operational guardrail, in order; one that cannot be had has value None, and says why."""
+    def read(
+        self, spec: ExperimentSpec, experiment: str, now: datetime, since: datetime | None = None
+    ) -> Sequence[Reading]:
+        """A reading per operational guardrail, in order; one that cannot be had has value None, and says why.
+
+        `since` is when users first met the candidate: rankings before belong to an earlier experiment of the name.
+        """
         ...
 
 

@@ -7,8 +7,9 @@ from serving.rollout.experiment.lapses import credit, lasting, over
 from serving.rollout.experiment.ports import Readiness
 from serving.rollout.experiment.sentences import share, span
 from serving.rollout.experiment.spec import ExperimentSpec
-from serving.rollout.experiment.state import Phase
+from serving.rollout.experiment.state import Phase, State
 from serving.rollout.experiment.turn import Turn
+from serving.rollout.statistics.winsor import Caps
 
 
 def pending(turn: Turn) -> Turn:
@@ -51,29 +52,43 @@ def preparing(turn: Turn) -> Turn:
     if turn.state.bundle_id is None:
         return turn.put(message=f"Verifying {turn.spec.candidate.bundle}. {_unanswered(turn)}".strip())
     if not turn.ready:
-        return _starting(turn)
+        return _starting(turn, turn.seen.candidate.message or turn.seen.candidate.readiness)
     turn = turn.put(
-        starting=None,
         predictor_host=turn.seen.candidate.predictor_host or None,
         warmed=turn.state.warmed or turn.seen.warmed,
     )
+    if caps_missing(turn.spec, turn.state):
+        return _uncapped(turn)
     waits_for = _waits_for(turn)
-    return turn.put(message=waits_for) if waits_for else _first_users(turn)
+    if not waits_for:
+        return _first_users(turn.put(starting=None))
+    if turn.seen.unanswered and not turn.state.warmed and turn.state.predictor_host is not None:
+        return _starting(turn, waits_for)
+    return turn.put(message=waits_for)
 
 
-def caps_wanted(spec: ExperimentSpec) -> bool:
-    """Whether some metric has a cap that must be read before the experiment."""
-    return any(metric.cap_quantile is not None for metric in spec.metrics())
+def caps_missing(spec: ExperimentSpec, state: State) -> bool:
+    """Whether some metric has a cap that must still be read before the experiment."""
+    return any(metric.capped for metric in spec.metrics()) and not (state.caps_read or state.caps)
 
 
 def _verified(turn: Turn) -> Turn:
     seen = turn.seen
     if seen.caps is not None:
-        turn = turn.put(caps=dict(seen.caps))
+        turn = _capped(turn, seen.caps)
     if seen.bundle is None or turn.state.bundle_id is not None:
         return turn
     turn = turn.put(bundle_id=seen.bundle.bundle_id, contract_digest=seen.bundle.contract_digest)
     return turn.say("BundleVerified", f"Every byte of {turn.spec.candidate.bundle} was read: {seen.bundle.bundle_id}.")
+
+
+def _capped(turn: Turn, caps: Caps) -> Turn:
+    """A history that has nothing to cap by is no reason to wait: it would not come while users are on stable."""
+    turn = turn.put(caps=dict(caps.largest), floors=dict(caps.least), caps_read=True)
+    told = [f"{name} at most {cap:g}" for name, cap in caps.largest.items()]
+    told += [f"{name} at least {cap:g}" for name, cap in caps.least.items()]
+    said = f"By the time before, a user's numbers count like this: {', '.join(told) or 'all as they are'}."
+    return turn.say("CapsRead", " ".join([said, *(f"{note}." for note in caps.notes)]), warning=bool(caps.notes))
 
 
 def _hopeless(turn: Turn) -> Turn | None:
@@ -96,11 +111,10 @@ def _hopeless(turn: Turn) -> Turn | None:
     return None
 
 
-def _starting(turn: Turn) -> Turn:
-    """Not ready yet, within a limit."""
+def _starting(turn: Turn, said: str) -> Turn:
+    """Not ready yet, within a limit; times of one that comes and goes add up."""
     lapse = lasting(turn.state.starting, turn.now, credit(turn.spec, turn.before, turn.now))
     limit = turn.spec.candidate.start_limit
-    said = turn.seen.candidate.message or turn.seen.candidate.readiness
     if over(lapse, length(limit)):
         return turn.stop(
             Phase.REJECTED,
@@ -111,11 +125,24 @@ def _starting(turn: Turn) -> Turn:
     return turn.put(starting=lapse, message=f"The candidate starts, for {span(lapse.seconds)} of {limit}: {said}.")
 
 
+def _uncapped(turn: Turn) -> Turn:
+    """Ready, and the source of caps does not answer, within the same limit: a candidate is not kept for ever."""
+    lapse = lasting(turn.state.starting, turn.now, credit(turn.spec, turn.before, turn.now))
+    limit = turn.spec.candidate.start_limit
+    if over(lapse, length(limit)):
+        return turn.stop(
+            Phase.REJECTED,
+            "CapsNeverRead",
+            f"The caps of metrics could not be read from the time before within {limit}. {_unanswered(turn)} No user "
+            "met the candidate. Repair the source of evidence, or leave capQuantile out, and start again.",
+        )
+    waits = f"Waiting for the caps of metrics, from the time before, for {span(lapse.seconds)} of {limit}."
+    return turn.put(starting=lapse, message=f"{waits} {_unanswered(turn)}".strip())
+
+
 def _waits_for(turn: Turn) -> str:
     if turn.state.predictor_host is None:
         return "The candidate is ready, and its address is not known yet."
-    if caps_wanted(turn.spec) and not turn.state.caps:
-        return f"Waiting for the caps of metrics, from the time before. {_unanswered(turn)}".strip()
     if not turn.state.warmed:
         return f"The candidate is ready and being warmed. {_unanswered(turn)}".strip()
     return "Paused before users meet the candidate. Clear spec.paused to go on." if turn.spec.paused else ""

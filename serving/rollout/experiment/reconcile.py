@@ -64,14 +64,15 @@ def finish(name: str, uid: str, spec: ExperimentSpec, state: State | None, world
     """Clean up behind a resource that is being deleted; True when nothing is left and it may go.
 
     The assignment goes first, the candidate's objects in a later call, once transformers had time to notice: wait a
-    few seconds between calls. A promotion that has begun is done to its end, unless it is refused.
+    few seconds between calls. A promotion that has begun is done to its end, unless it is refused, or somebody has put
+    stable back.
 
     Raises:
         RetryError, RefusedError: the world did not do it; call again.
     """
-    if state is not None and state.promotion_begun and not state.phase.ended:
+    if state is not None and state.promotion_begun and not state.phase.ended and not state.reverts:
         try:
-            if not world.cluster.promote():
+            if world.cluster.replaced() >= state.replaced and not world.cluster.promote():
                 return False
         except RefusedError as error:
             world.notices.tell(name, "PromotionRefused", f"Deleted in the middle of a promotion: {error}", warning=True)
@@ -110,9 +111,10 @@ def _grow(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, w
         return state
     try:
         done = _made(name, uid, spec, state, seen, world)
+        replaced = world.cluster.replaced() if desired(spec, state).promote else state.replaced
     except RefusedError as error:
         return state.model_copy(update={"refusal": str(error)})
-    return state.model_copy(update={"promoted": done, "refusal": ""})
+    return state.model_copy(update={"promoted": done, "replaced": replaced, "refusal": ""})
 
 
 def _made(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, world: World) -> bool:

@@ -13,9 +13,8 @@ from serving.rollout.experiment.turn import Turn
 
 def shadow(turn: Turn) -> Turn:
     """The candidate scores unseen; there are no users of its own, so guardrails may be empty."""
-    stopped = _stopped(turn)
-    if stopped is not None:
-        return stopped
+    if (back := stopped(turn)) is not None:
+        return back
     left = length(turn.spec.schedule.shadow_hold).total_seconds() - turn.state.stage_watched
     if left <= 0 and turn.ready and turn.in_place and not turn.spec.paused:
         return first_stage(turn)
@@ -25,12 +24,11 @@ def shadow(turn: Turn) -> Turn:
 
 def running(turn: Turn) -> Turn:
     """Users meet the candidate in stages; the last one lasts until the verdict."""
-    stopped = _stopped(turn)
-    if stopped is not None:
-        return stopped
+    if (back := stopped(turn)) is not None:
+        return back
     if turn.spec.paused:
         return turn.put(message=f"Paused. {_standing(turn)}")
-    if turn.state.outcome is Outcome.WIN and turn.clear:
+    if turn.state.outcome is Outcome.WIN and turn.passes:
         return _won(turn)
     if turn.state.outcome is Outcome.INCONCLUSIVE:
         return _undecided(turn)
@@ -39,65 +37,20 @@ def running(turn: Turn) -> Turn:
 
 def waiting(turn: Turn) -> Turn:
     """It has won; shares stay, and so do guardrails, until somebody approves."""
-    stopped = _stopped(turn)
-    if stopped is not None:
-        return stopped
+    if (back := stopped(turn)) is not None:
+        return back
     policy = turn.spec.promotion
     if policy is Promotion.REPORT:
         return _reported(turn)
     agreed = policy is Promotion.AUTOMATIC or turn.spec.approved
-    if agreed and not turn.spec.paused and turn.clear:
+    if agreed and not turn.spec.paused and turn.passes:
         return _promoting(turn, "promotion is automatic" if policy is Promotion.AUTOMATIC else "spec.approved is set")
-    missing = "Set spec.approved to promote" if not agreed else "Promotion waits for guardrails, or for paused"
+    missing = "Set spec.approved to promote" if not agreed else _held(turn)
     return turn.put(message=f"The candidate has won and waits. {missing}; spec.aborted gives users stable again.")
 
 
-def promoting(turn: Turn) -> Turn:
-    """All users get the candidate while it replaces stable. Once that has begun it goes on to its end."""
-    if not turn.state.promotion_begun:
-        stopped = _stopped(turn)
-        if stopped is not None:
-            return stopped
-        if turn.ready and turn.in_place and not turn.spec.paused:
-            return turn.put(promotion_begun=True).say(
-                "PromotionBegan", f"All users get the candidate; {turn.spec.target.name} is being replaced by it."
-            )
-        return turn.put(message="All users are about to get the candidate; then stable is replaced.")
-    return _replacing(turn)
-
-
-def _replacing(turn: Turn) -> Turn:
-    state, target = turn.state, turn.spec.target.name
-    if state.promoted:
-        return turn.stop(
-            Phase.PROMOTED,
-            "Promoted",
-            f"{target} serves the candidate's bundle {turn.spec.candidate.bundle} now, to all users. "
-            "Give helm or Git the same values, or the next upgrade brings the old one back.",
-            warning=False,
-        )
-    if not state.refusal:
-        aborted = " spec.aborted is not followed: stable is half replaced." if turn.spec.aborted else ""
-        turn = turn if state.reason != "PromotionRefused" else turn.say("PromotionGoesOn", "The promotion goes on.")
-        return turn.put(message=f"All users get the candidate, and {target} is being replaced by it.{aborted}")
-    if turn.spec.aborted:
-        return turn.stop(
-            Phase.ABORTED,
-            "Aborted",
-            f"The promotion was refused midway ({state.refusal}) and spec.aborted is set. Check which bundle {target} "
-            "and its transformer have.",
-        )
-    if state.reason == "PromotionRefused":
-        return turn
-    return turn.say(
-        "PromotionRefused",
-        f"The promotion cannot go on: {state.refusal}. All users get the candidate meanwhile. Correct that and it "
-        "goes on by itself, or set spec.aborted.",
-        warning=True,
-    )
-
-
-def _stopped(turn: Turn) -> Turn | None:
+def stopped(turn: Turn) -> Turn | None:
+    """On the way back to stable, if there is a danger."""
     found = danger(turn)
     return None if found is None else turn.stop(found.end, found.reason, found.message)
 
@@ -105,7 +58,7 @@ def _stopped(turn: Turn) -> Turn | None:
 def _may_advance(turn: Turn) -> bool:
     """Time was watched, guardrails are fine, and users of both arms were seen in this stage."""
     state, stages = turn.state, turn.spec.schedule.stages
-    if state.stage + 1 >= len(stages) or not turn.clear or not state.stage_looked or not state.looks:
+    if state.stage + 1 >= len(stages) or not turn.passes or not state.stage_looked or not state.looks:
         return False
     exposed = state.looks[-1].exposed
     more = all(now > before for now, before in zip(exposed, state.stage_exposed, strict=True))
@@ -143,7 +96,16 @@ def _standing(turn: Turn) -> str:
     if not state.looks:
         return f"{where} No look at the metrics yet."
     look = state.looks[-1]
-    return f"{where} {look.outcome.capitalize()}: {look.because}."
+    doubted = f" {_doubted(turn)}" if look.doubts else ""
+    return f"{where} {look.outcome.capitalize()}: {look.because}.{doubted}"
+
+
+def _held(turn: Turn) -> str:
+    return "Promotion waits for guardrails, or for paused" if turn.sound else _doubted(turn).removesuffix(".")
+
+
+def _doubted(turn: Turn) -> str:
+    return f"No stage and no win while the sample is in doubt: {'; '.join(turn.state.looks[-1].doubts)}."
 
 
 def _won(turn: Turn) -> Turn:
@@ -184,6 +146,6 @@ def _undecided(turn: Turn) -> Turn:
         Phase.INCONCLUSIVE,
         "NoVerdict",
         f"The time or the planned users are over without a verdict: {look.because}. {excluded(look.primary)} "
-        "A smaller effect needs more users: see sightline experiment plan.",
+        "A smaller effect needs more users: see sightline experiment plan --help.",
         warning=False,
     )

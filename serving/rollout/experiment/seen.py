@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.experiments.assignment import Assignment
 from serving.rollout.experiment.evidence import Reading
 from serving.rollout.experiment.ports import CandidateState, Readiness, VerifiedBundle
 from serving.rollout.experiment.state import Look
+from serving.rollout.statistics.winsor import Caps
 
 _ABSENT = CandidateState(Readiness.ABSENT)
 
@@ -26,7 +26,7 @@ class Seen:
     """Another experiment that has the model."""
     bundle: VerifiedBundle | None = None
     """The candidate's bundle, when it was verified in this step."""
-    caps: Mapping[str, float] | None = None
+    caps: Caps | None = None
     """Caps of the metrics' columns, when they were read in this step."""
     warmed: bool = False
     """The candidate was warmed in this step."""
@@ -40,5 +40,7 @@ class Seen:
     """Of the metrics, when one was due."""
     blind: str = ""
     """Why guardrails or metrics could not be read; empty when all that was asked for was answered."""
+    replaced: int | None = None
+    """Objects of the target that serve the candidate's bundle, while stable is being replaced."""
     hint: str = ""
     """What a person would change to promote, as a command; when there is a win."""

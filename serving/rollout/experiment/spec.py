@@ -5,15 +5,16 @@ The custom resource's schema is made from these classes; a file for `sightline e
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from enum import StrEnum
-from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 
 from serving.rollout.experiment.durations import Duration, length
+from serving.rollout.experiment.rules import KEPT, RULES
 
 GROUP, VERSION, KIND, PLURAL = "sightline.dev", "v1alpha1", "Experiment", "experiments"
 
@@ -21,6 +22,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,29}[a-z0-9]
 """A name of ours becomes part of object names, which KServe and Kubernetes cut at 63 characters."""
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Text = Annotated[str, StringConstraints(max_length=253)]
+LongText = Annotated[str, StringConstraints(max_length=2048)]
+Query = Annotated[str, StringConstraints(max_length=32768)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
@@ -29,9 +33,18 @@ EXPOSURE = "exposure"
 
 
 class Part(BaseModel):
-    """Base of all parts: closed, frozen, in camelCase outside."""
+    """Base of all parts: closed, frozen, in camelCase outside; obeys its rules."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="after")
+    def _obeys(self, info: ValidationInfo) -> Self:
+        broken = [rule.says for rule in RULES.get(type(self).__name__, ()) if not rule.holds(self)]
+        if broken and info.context != KEPT:
+            raise ValueError("; ".join(broken))
+        return self
 
 
 class Target(Part):
@@ -42,20 +55,16 @@ class Target(Part):
     transformer: ObjectName | None = Field(
         default=None, description="Name of the transformer's Deployment (kind Deployment)"
     )
-    model: str = Field(default="ranker", min_length=1, description="Name of the served model")
-
-    @model_validator(mode="after")
-    def _names_what_it_needs(self) -> Self:
-        if (self.kind == "Deployment") != (self.transformer is not None):
-            expected = "the transformer's Deployment" if self.kind == "Deployment" else "nothing: KServe runs it"
-            raise ValueError(f"transformer is {self.transformer!r} with kind {self.kind}; expected {expected}")
-        return self
+    model: Text = Field(default="ranker", min_length=1, description="Name of the served model")
 
 
 class Candidate(Part):
     """What may replace it."""
 
-    bundle: str = Field(min_length=1, description="The bundle: an entry of a model store, s3://bucket/models/ranker/7")
+    bundle: LongText = Field(
+        min_length=1,
+        description="The bundle: an entry of a model store, s3://bucket/models/ranker/7, or s3://…/7@sha256:… pinned",
+    )
     replicas: int = Field(default=1, ge=1, le=100, description="Pods of the candidate's Triton")
     start_limit: Duration = Field(default="30m", description="Time to become ready; rejected after that")
 
@@ -79,13 +88,6 @@ class Schedule(Part):
     stages: tuple[Stage, ...] = Field(
         default=(Stage(share=1), Stage(share=5), Stage(share=25), Stage(share=50)), min_length=1, max_length=20
     )
-
-    @model_validator(mode="after")
-    def _grows(self) -> Self:
-        shares = [stage.share for stage in self.stages]
-        if any(b <= a for a, b in pairwise(shares)):
-            raise ValueError(f"stages have shares {shares}; expected growing ones: a smaller share would move users")
-        return self
 
 
 class Aggregate(StrEnum):
@@ -124,8 +126,21 @@ class Metric(Part):
     direction: Literal["increase", "decrease"] = Field(default="increase", description="What is good")
     cuped: bool = Field(default=True, description="Reduce the variance by the same metric from before the experiment")
     cap_quantile: Annotated[float, Field(ge=0.5, lt=1)] | None = Field(
-        default=None, description="Cap each user's numbers at this quantile of the time before the experiment"
+        default=None,
+        description="Count at most this quantile of users' numbers in the time before, of windows as long as "
+        "attributionWindow; the covariate of CUPED likewise. It holds for every metric of the same column",
     )
+    cap_lower_quantile: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
+        default=None, description="Count at least this quantile: for numbers that may be below 0, refunds for instance"
+    )
+    cap_nonzero: bool = Field(
+        default=False, description="Take these quantiles of the numbers that are not 0, where most users have none"
+    )
+
+    @property
+    def capped(self) -> bool:
+        """Whether numbers have a cap."""
+        return self.cap_quantile is not None or self.cap_lower_quantile is not None
 
 
 class Margin(Part):
@@ -150,25 +165,22 @@ class Operational(Part):
 
     name: Name
     kind: OperationalKind = Field(description="failures and degraded are shares of rankings; query is PromQL of yours")
-    limit: Annotated[float, Field(ge=0)] = Field(description="Largest value that is accepted for the candidate")
+    limit: Annotated[float, Field(ge=0)] = Field(
+        description="Largest value that is accepted for the candidate: it ends the experiment when it is surely passed"
+    )
     relative: bool = Field(default=False, description="The limit is candidate over stable")
-    window: Duration = Field(default="5m", description="Time that is looked back on")
+    window: Duration = Field(
+        default="5m",
+        description="Time that is looked back on; with few rankings 12 and 144 times as much, up to a day",
+    )
     minimum_requests: int = Field(
         default=100,
         ge=1,
-        description="Rankings of an arm in the window below which there is no reading (not for query)",
+        description="Rankings of an arm below which there is no reading, and the stage waits (not for query)",
     )
-    query: str | None = Field(
+    query: Query | None = Field(
         default=None, description="PromQL giving one number; $arm, $model, $experiment, $window are filled in"
     )
-
-    @model_validator(mode="after")
-    def _has_its_query(self) -> Self:
-        if (self.kind is OperationalKind.QUERY) != (self.query is not None):
-            raise ValueError(f"query is {self.query!r} with kind {self.kind}; expected a query with kind query alone")
-        if self.relative and self.query is not None and "$arm" not in self.query and "${arm}" not in self.query:
-            raise ValueError(f"query is {self.query!r} with relative true; expected $arm in it, to ask for both arms")
-        return self
 
 
 class Method(StrEnum):
@@ -202,17 +214,20 @@ class Analysis(Part):
     ratio_alpha: Probability = Field(
         default=0.001, description="Chance to call the arms' sizes wrong where they are right"
     )
+    unusual_senders: Literal["hold", "report"] = Field(
+        default="hold",
+        description="A sender whose outcomes are unlike all others', by ratioAlpha, is named. hold: no stage and no "
+        "win come while a metric speaks for the candidate only with them. report: they do",
+    )
+    guardrail_alpha: Probability = Field(
+        default=0.01,
+        description="Chance that guardrails end an experiment whose candidate is within every limit, over maximumTime",
+    )
     no_data_limit: Duration = Field(
         default="30m",
-        description="Guardrails and metrics may be without data, or the candidate not ready, so long; "
-        "then users go back",
+        description="Guardrails or metrics may be out of reach, or the candidate not ready, so long; then users go "
+        "back. Too little traffic is no such thing: it holds the stage",
     )
-
-    @model_validator(mode="after")
-    def _is_in_order(self) -> Self:
-        if length(self.maximum_time) < length(self.minimum_time):
-            raise ValueError(f"maximumTime {self.maximum_time} is shorter than minimumTime {self.minimum_time}")
-        return self
 
 
 class SqlEvidence(Part):
@@ -221,35 +236,20 @@ class SqlEvidence(Part):
     kind: Literal["sums", "users"] = Field(
         default="sums", description="sums: `query` gives sufficient statistics. users: `exposures` and `outcomes` do"
     )
-    database: str = Field(default="", description="DuckDB file; empty: everything is in files")
-    query: str | None = Field(default=None, min_length=1, description="SELECT with a row of sums per arm and day")
-    exposures: str | None = Field(
+    database: LongText = Field(default="", description="DuckDB file; empty: everything is in files")
+    query: Query | None = Field(default=None, min_length=1, description="SELECT with a row of sums per arm and day")
+    exposures: Text | None = Field(
         default=None, min_length=1, description="Files (/folder/*.jsonl, .parquet or .csv), a table's name or a SELECT"
     )
-    outcomes: str | None = Field(default=None, min_length=1, description="The same of outcomes")
-
-    @model_validator(mode="after")
-    def _has_what_its_kind_needs(self) -> Self:
-        needed = ("query",) if self.kind == "sums" else ("exposures", "outcomes")
-        for name in ("query", "exposures", "outcomes"):
-            if (getattr(self, name) is not None) != (name in needed):
-                expected = " and ".join(needed)
-                raise ValueError(f"{name} is {getattr(self, name)!r} with kind {self.kind}; expected {expected} alone")
-        return self
+    outcomes: Text | None = Field(default=None, min_length=1, description="The same of outcomes")
 
 
 class EvidenceSource(Part):
     """Where outcomes come from."""
 
-    collector: str | None = Field(default=None, description="Base URL of the collector")
+    collector: LongText | None = Field(default=None, description="Base URL of the collector")
     sql: SqlEvidence | None = None
-    prometheus: str | None = Field(default=None, description="Base URL of the Prometheus that guardrails ask")
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if (self.collector is None) == (self.sql is None):
-            raise ValueError("expected either collector or sql; give exactly one of them")
-        return self
+    prometheus: LongText | None = Field(default=None, description="Base URL of the Prometheus that guardrails ask")
 
 
 class Promotion(StrEnum):
@@ -270,6 +270,10 @@ class Notification(Part):
 class ExperimentSpec(Part):
     """A canary rollout that ends in an online metric test."""
 
+    hypothesis: str = Field(
+        default="", max_length=1000, description="What the candidate should change and why, for the report"
+    )
+    owner: str = Field(default="", max_length=200, description="Who answers for the experiment: a team, a person")
     target: Target
     candidate: Candidate
     schedule: Schedule = Schedule()
@@ -290,28 +294,24 @@ class ExperimentSpec(Part):
     aborted: bool = Field(default=False, description="Give all users stable, remove the candidate, end")
     notifications: tuple[Notification, ...] = Field(default=(), max_length=5)
 
-    @model_validator(mode="after")
-    def _names_are_different(self) -> Self:
-        names = [metric.name for metric in self.metrics()] + [each.name for each in self.guardrails]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"{name!r} names two metrics or guardrails; give each its own name")
-        if self.guardrails and self.evidence.prometheus is None:
-            raise ValueError("evidence.prometheus is empty; guardrails need the Prometheus that they ask")
-        return self
-
     def metrics(self) -> tuple[Metric, ...]:
         """All metrics: primary, secondary, those of guardrails."""
         return (self.primary_metric, *self.secondary_metrics, *(each.metric for each in self.metric_guardrails))
 
     def columns(self) -> tuple[Column, ...]:
         """Every column that the metrics need, once."""
-        needed = [
-            part for metric in self.metrics() for part in (metric.numerator, metric.denominator) if part is not None
-        ]
-        return tuple(dict.fromkeys(needed))
+        return _columns(self.metrics())
+
+    def deciding_columns(self) -> tuple[Column, ...]:
+        """Those of the metrics that a win needs: the primary one, and those of guardrails."""
+        return _columns((self.primary_metric, *(each.metric for each in self.metric_guardrails)))
 
     @property
     def window(self) -> timedelta:
         """The attribution window."""
         return length(self.analysis.attribution_window)
+
+
+def _columns(metrics: Iterable[Metric]) -> tuple[Column, ...]:
+    needed = [part for metric in metrics for part in (metric.numerator, metric.denominator) if part is not None]
+    return tuple(dict.fromkeys(needed))

@@ -10,7 +10,7 @@ from serving.rollout.experiment.desired import assignment
 from serving.rollout.experiment.ports import Readiness
 from serving.rollout.experiment.seen import Seen
 from serving.rollout.experiment.spec import ExperimentSpec
-from serving.rollout.experiment.state import Entry, Phase, State
+from serving.rollout.experiment.state import Entry, KeptReading, Phase, State
 
 LOG_FIRST, LOG_NEWEST = 20, 100
 """Entries of the log that are kept."""
@@ -66,10 +66,25 @@ class Turn:
         )
 
     @property
+    def sound(self) -> bool:
+        """Whether the newest look leaves no doubt about the sample."""
+        return not (self.state.looks and self.state.looks[-1].doubts)
+
+    @property
     def clear(self) -> bool:
-        """Whether all that guards users was read, is fine, and is about what the state wants."""
-        breached = any(reading.breached for reading in self.seen.readings)
-        return self.ready and self.in_place and self.state.blind is None and not breached
+        """Whether all that guards users could be asked, is fine, and is about what the state wants."""
+        return self.ready and self.in_place and self.state.blind is None and not self.breaches
+
+    @property
+    def passes(self) -> bool:
+        """Whether a stage or a win may follow: all was read, of enough rankings, no value above its limit, no doubt."""
+        above = any(reading.above for reading in self.seen.readings)
+        return self.clear and self.sound and self.state.few is None and not above
+
+    @property
+    def breaches(self) -> tuple[KeptReading, ...]:
+        """Guardrails that were read in this step, and their limits surely passed."""
+        return tuple(each for each in self.state.readings if each.breached) if self.seen.readings else ()
 
 
 def _kept(log: tuple[Entry, ...]) -> tuple[Entry, ...]:

@@ -101,6 +101,12 @@ class DeploymentTarget:
         """The ranker's fetch URI and its rollout, then the transformer's."""
         return self._serves(self._ranker) and self._serves(self._transformer)
 
+    def replaced(self) -> int:
+        """How many of ranker and transformer fetch the candidate's bundle."""
+        names = {self._ranker: "spec.target.name", self._transformer: "spec.target.transformer"}
+        pods = [self._existing(name, field)["spec"]["template"]["spec"] for name, field in names.items()]
+        return sum(fetched(pod) == self._bundle for pod in pods)
+
     def stable(self) -> str | None:
         """What the ranker fetches, or its image and arguments where the bundle is in the image."""
         pod = self._stable()["spec"]["template"]["spec"]

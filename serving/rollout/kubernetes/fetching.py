@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from models.store.trust import PREFIX as TRUST
 from serving.rollout.experiment.ports import RefusedError
 from serving.rollout.kubernetes.api import Object
 
@@ -94,6 +95,8 @@ def _add_fetching(pod: Object, bundle: str, image: str, secret: str, where: str)
         fetch["imagePullPolicy"] = main["imagePullPolicy"]
     if "securityContext" in main:
         fetch["securityContext"] = copy.deepcopy(main["securityContext"])
+    if trust := [each for each in main.get("env") or () if str(each.get("name", "")).startswith(TRUST)]:
+        fetch["env"] = copy.deepcopy(trust)
     if secret:
         fetch["envFrom"] = [{"secretRef": {"name": secret}}]
     pod["initContainers"] = [*(pod.get("initContainers") or []), fetch]

@@ -9,6 +9,7 @@ import copy
 
 import httpx
 
+from models.store.trust import unpinned
 from serving.rollout.experiment.ports import CandidateState, Readiness, RefusedError, RetryError, VerifiedBundle
 from serving.rollout.kubernetes.api import DEPLOYMENT, INFERENCE_SERVICE, POD, SERVICE, Api, Object
 from serving.rollout.kubernetes.deployment import helm_hint
@@ -128,6 +129,14 @@ class InferenceServiceTarget:
         self._drop_earlier_services()
         return True
 
+    def replaced(self) -> int:
+        """Whether the candidate is the predictor, and whether the transformer follows it."""
+        found = self._found()
+        if not self._is_stable(found):
+            return 0
+        transformer = found["spec"].get("transformer")
+        return 1 + int(transformer is not None and self._following(transformer) == transformer)
+
     def stable(self) -> str | None:
         """The predictor's storageUri, or what its pods fetch."""
         predictor = self._found()["spec"]["predictor"]
@@ -205,7 +214,7 @@ class InferenceServiceTarget:
         made = {key: copy.deepcopy(value) for key, value in stable.items() if key not in _SCALING}
         made.pop("canaryTrafficPercent", None)
         if made["model"].get("storageUri"):
-            made["model"]["storageUri"] = f"{self._bundle.rstrip('/')}/repository"
+            made["model"]["storageUri"] = f"{unpinned(self._bundle)[0].rstrip('/')}/repository"
         else:
             where = f"InferenceService {self._owner.namespace}/{self._service}"
             made = with_bundle(self._fetching(made), self._bundle, image="", secret="", where=where)
@@ -227,7 +236,9 @@ class InferenceServiceTarget:
         """One patch: the entry's predictor is the predictor, with stable's numbers of pods; the entry is gone."""
         entry = self._entry(found)
         if entry is None:
-            raise RetryError(f"InferenceService {self._service} has no canary {self._owner.name} to be promoted")
+            raise RefusedError(
+                f"InferenceService {self._service} has no canary {self._owner.name} any more: somebody took it out"
+            )
         scaling = {key: value for key, value in found["spec"]["predictor"].items() if key in _SCALING}
         candidate = {key: value for key, value in entry["predictor"].items() if key not in _SCALING}
         spec = {key: value for key, value in found["spec"].items() if key != "canary"}

@@ -112,7 +112,8 @@ class EventNotices:
         for wait in _WAITS:
             self._pause(wait)
             try:
-                answer = self._http.post(url, json=body, timeout=_TIMEOUT_SECONDS)
+                with self._http.stream("POST", url, json=body, timeout=_TIMEOUT_SECONDS) as answer:
+                    pass  # its body is nothing to us, and may have any size
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 trouble = type(error).__name__  # its text may hold the address, which is a secret
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +10,23 @@ from urllib.parse import quote
 
 import httpx
 
+from serving.rollout.evidence.bounded import AnswerError, ask, told
 from serving.rollout.experiment.ports import RefusedError, RetryError
 from serving.rollout.kubernetes.api import Object
 
 BATCHES = (1, 16, 128, 512)
 """Candidates of a request."""
 _TIMEOUT_SECONDS = 30.0
+_MOST_BYTES = 4 << 20
+"""Of an answer of a pod: 512 scores have some kilobytes."""
 _HTTP_NAMES = ("triton-http", "http")
 _HTTP_PORT = 8080
 
 
 def warm(client: httpx.Client, pods: Sequence[Object], *, model: str, bundle_id: str) -> None:
     """Send every ready pod inferences of zeros in several sizes over V2 JSON, and look at what comes back.
+
+    The client brings the key of inference over HTTP among its headers.
 
     Zero is a bucket of every feature (0 is padding) and a value of every dense one: the shapes are what counts.
 
@@ -41,7 +47,8 @@ def warm_at(client: httpx.Client, url: str, pod: str, bundle_id: str) -> None:
     served = (config.get("parameters") or {}).get("bundle", {}).get("string_value")
     if served != bundle_id:
         raise RefusedError(
-            f"pod {pod} serves bundle {served}, and {bundle_id} was verified: was the entry changed in between?"
+            f"pod {pod} serves bundle {told(served, 80)}, and {bundle_id} was verified: was the entry "
+            "changed in between?"
         )
     inputs = _answer(client, "GET", url, pod).get("inputs") or []
     longest = int(config.get("max_batch_size") or 0)
@@ -74,17 +81,25 @@ def _check_scores(answer: Object, pod: str, batch: int) -> None:
 
 def _answer(client: httpx.Client, method: str, url: str, pod: str, body: Any = None) -> Object:
     try:
-        answer = client.request(method, url, json=body, timeout=_TIMEOUT_SECONDS)
+        bounds: Any = {"most": _MOST_BYTES, "seconds": 2 * _TIMEOUT_SECONDS}
+        answer = ask(client, method, url, **bounds, json=body, timeout=_TIMEOUT_SECONDS)
+    except AnswerError as error:
+        raise RetryError(f"pod {pod} at {url}: {error}") from error
     except httpx.HTTPError as error:
         raise RetryError(f"pod {pod} does not answer at {url}: {error!r}") from error
-    if answer.status_code != 200:
-        raise RetryError(f"pod {pod} answered HTTP {answer.status_code} at {url}: {answer.text[:200]}")
+    if answer.status == 403 and method == "POST":
+        raise RetryError(
+            f"pod {pod} refuses inference over HTTP: its key is another than the controller's, or there is none; both "
+            "read `inference` of the Secret with the collector's tokens when they start"
+        )
+    if answer.status != 200:
+        raise RetryError(f"pod {pod} answered HTTP {answer.shown} at {url}")
     try:
-        found = answer.json()
+        found = json.loads(answer.content)
     except ValueError as error:
-        raise RetryError(f"pod {pod} answered with no JSON at {url}: {answer.text[:80]!r}") from error
+        raise RetryError(f"pod {pod} answered {answer.shown} with no JSON at {url}") from error
     if not isinstance(found, dict):
-        raise RetryError(f"pod {pod} answered with no object at {url}: {answer.text[:80]!r}")
+        raise RetryError(f"pod {pod} answered {answer.shown} with no object at {url}")
     return found
 
 

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from models.experiments.events import KEY_VARIABLE
 from serving.cluster.connection import connect
+from serving.ranker.command import RESTRICTION_HEADER
 from serving.rollout.evidence.collector import TOKEN_VARIABLE
 from serving.rollout.evidence.prometheus import PrometheusGuardrails
 from serving.rollout.evidence.sql import SqlSource
@@ -34,6 +35,7 @@ from serving.rollout.operator.resync import Resync
 from serving.rollout.operator.settings import Settings
 from serving.rollout.operator.turn import Key, Turns
 from serving.rollout.operator.worlds import ClusterWorlds, SystemClock
+from serving.tls import believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Built:
 
 
 def build(settings: Settings, environment: Mapping[str, str] = os.environ) -> Built:
-    """The operator by its settings. Raises ClusterError when there is no way into a cluster."""
+    """The operator by its settings. Raises ClusterError: no way into a cluster; TlsError: authorities that are none."""
     clock, registry, opened = SystemClock(), CollectorRegistry(), ExitStack()
     entered = connect()
     client: Any = entered.core.api_client
@@ -73,16 +75,20 @@ def build(settings: Settings, environment: Mapping[str, str] = os.environ) -> Bu
     )
     api = Api(client, before_writing=elector.require)
     metrics, errands = OperatorMetrics(registry), Errands()
-    guardrails = PrometheusGuardrails()
+    guardrails = PrometheusGuardrails(refusal=settings.reach.prometheus_refusal)
     opened.callback(guardrails.close)
     http = opened.enter_context(httpx.Client(trust_env=False, follow_redirects=False))
+    tritons = opened.enter_context(httpx.Client(headers=_key(settings), trust_env=False, follow_redirects=False))
     worlds = ClusterWorlds(
         api,
         http,
+        tritons=tritons,
         assignments=BookAssignments(_place(settings, api, elector, opened)),
-        bundles=StoreBundles(),
+        bundles=StoreBundles(settings.reach.check_bundle),
         guardrails=guardrails,
+        reach=settings.reach,
         collector_token=environment.get(TOKEN_VARIABLE),
+        collector_verify=believed(environment),
         sql=_sql(settings, environment),
         store_secret=settings.store_secret,
         clock=clock,
@@ -99,6 +105,12 @@ def build(settings: Settings, environment: Mapping[str, str] = os.environ) -> Bu
         api, namespaces=namespaces, put=agenda.put, seconds=settings.resync_seconds, monotonic=time.monotonic
     )
     return Built(namespaces, elector, agenda, resync, dispatcher, errands, metrics, registry, opened)
+
+
+def _key(settings: Settings) -> dict[str, str]:
+    """What the candidates' pods want beside an inference."""
+    key = settings.triton_key
+    return {} if key is None else {RESTRICTION_HEADER: key.get_secret_value()}
 
 
 def _place(settings: Settings, api: Api, elector: Elector, opened: ExitStack) -> Place:

@@ -21,6 +21,7 @@ class OperatorMetrics:
         self._phase = gauge("phase", "1 for the phase that the experiment is in", "phase")
         self._share = gauge("share", "Percent of users in the candidate")
         self._lift = gauge("lift", "Primary metric, candidate over stable, minus 1", "bound")
+        self._difference = gauge("difference", "Primary metric, candidate minus stable: what is judged", "bound")
         self._users = gauge("users", "Users counted at the newest look", "arm")
         self._ratio_p = gauge("ratio_p", "Chance of arms' sizes as uneven as these, anytime-valid")
         self._guardrail = gauge("guardrail", "Newest value of a guardrail, and its limit", "guardrail", "kind")
@@ -61,7 +62,8 @@ class OperatorMetrics:
 
     def gone(self, name: str) -> None:
         """Forget an experiment's gauges; what was counted stays counted."""
-        for metric in (self._phase, self._share, self._lift, self._users, self._ratio_p, self._guardrail):
+        gauges = (self._phase, self._share, self._lift, self._difference, self._users, self._ratio_p, self._guardrail)
+        for metric in gauges:
             metric.remove_by_labels({"experiment": name})
 
     def notice_failed(self, way: str) -> None:
@@ -74,9 +76,12 @@ class OperatorMetrics:
 
     def _show_look(self, name: str, state: State) -> None:
         look = state.looks[-1]
-        bounds = {"estimate": look.primary.relative, "low": look.primary.low, "high": look.primary.high}
-        for bound, value in bounds.items():
-            self._lift.labels(name, bound).set(float("nan") if value is None else value)
+        primary = look.primary
+        lift = (primary.relative, primary.low, primary.high)
+        difference = (primary.absolute, primary.absolute_low, primary.absolute_high)
+        for metric, values in ((self._lift, lift), (self._difference, difference)):
+            for bound, value in zip(("estimate", "low", "high"), values, strict=True):
+                metric.labels(name, bound).set(float("nan") if value is None else value)
         for arm, users in zip(("stable", "candidate"), look.users, strict=True):
             self._users.labels(name, arm).set(users)
         self._ratio_p.labels(name).set(look.ratio_p)

@@ -5,9 +5,16 @@ Each is a field's path below the object and the rules there: `self` is the value
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from serving.rollout.experiment.durations import OUT_OF_RANGE, PATTERN
+from serving.rollout.experiment.rules import RULES as PART_RULES
+from serving.rollout.experiment.rules import seconds
+from serving.rollout.experiment.spec import ExperimentSpec
 
 Rules = tuple[tuple[str, str], ...]
 """Rule and message."""
@@ -20,9 +27,10 @@ def _fixed(field: str, why: str) -> tuple[str, str]:
     return rule, f"spec.{field} cannot change once the experiment has started: {why}; make another Experiment"
 
 
+_DURATION = (f"{seconds('self')} >= 1.0 && {seconds('self')} <= 34560000.0", OUT_OF_RANGE)
 _HONEST = "the numbers would be of two different questions"
 
-RULES: Mapping[str, Rules] = MappingProxyType(
+_CHANGES: Mapping[str, Rules] = MappingProxyType(
     {
         "": (
             (
@@ -42,65 +50,46 @@ RULES: Mapping[str, Rules] = MappingProxyType(
                 "spec.aborted cannot be taken back: users are on stable already; make another Experiment",
             ),
         ),
-        "spec": (
-            (
-                "size(self.guardrails) == 0 || has(self.evidence.prometheus)",
-                "guardrails need evidence.prometheus, the Prometheus that they ask",
-            ),
-            (
-                "self.secondaryMetrics.all(m, m.name != self.primaryMetric.name)"
-                " && self.metricGuardrails.all(g, g.metric.name != self.primaryMetric.name)"
-                " && self.guardrails.all(g, g.name != self.primaryMetric.name)",
-                "a metric or guardrail has the primary metric's name; give each its own",
-            ),
-            (
-                "self.secondaryMetrics.all(m, self.metricGuardrails.all(g, g.metric.name != m.name)"
-                " && self.guardrails.all(g, g.name != m.name))"
-                " && self.metricGuardrails.all(m, self.guardrails.all(g, g.name != m.metric.name)"
-                " && self.metricGuardrails.exists_one(g, g.metric.name == m.metric.name))",
-                "two metrics or guardrails have the same name; give each its own",
-            ),
-        ),
-        "spec.target": (
-            (
-                "(self.kind == 'Deployment') == has(self.transformer)",
-                "transformer names the transformer's Deployment with kind Deployment, and is left out otherwise",
-            ),
-        ),
-        "spec.schedule": (
-            (
-                "self.stages.map(s, s.share).isSorted()"
-                " && self.stages.all(a, self.stages.exists_one(b, b.share == a.share))",
-                "stages must have growing shares: a smaller share would move users",
-            ),
-        ),
-        "spec.evidence": (
-            ("has(self.collector) != has(self.sql)", "give exactly one of collector and sql: where outcomes come from"),
-        ),
-        "spec.evidence.sql": (
-            (
-                "(self.kind == 'sums') == has(self.query) && (self.kind == 'users') == has(self.exposures)"
-                " && (self.kind == 'users') == has(self.outcomes)",
-                "kind sums takes query alone, kind users takes exposures and outcomes",
-            ),
-        ),
-        "spec.guardrails[]": (
-            ("(self.kind == 'query') == has(self.query)", "query is given with kind query, and with no other"),
-            (
-                "!self.relative || !has(self.query) || self.query.contains('$arm') || self.query.contains('${arm}')",
-                "a relative query needs $arm in it, to ask for both arms",
-            ),
-        ),
     }
 )
 
 
+def rules() -> Mapping[str, Rules]:
+    """All rules, by the path of the field that they belong to: of changes, of the spec's parts, of every duration."""
+    found: dict[str, Rules] = dict(_CHANGES)
+    for path, part in _parts(ExperimentSpec, "spec"):
+        if made := tuple((each.cel, each.says) for each in PART_RULES.get(part.__name__, ())):
+            found[path] = found.get(path, ()) + made
+        for name, field in part.model_fields.items():
+            if field.annotation is str and any(getattr(each, "pattern", None) == PATTERN for each in field.metadata):
+                found[f"{path}.{field.alias or name}"] = (_DURATION,)
+    return MappingProxyType(found)
+
+
+def _parts(part: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The classes of the spec with their paths; a list's entries as `stages[]`."""
+    yield path, part
+    for name, field in part.model_fields.items():
+        for inner, many in _inner(field.annotation):
+            yield from _parts(inner, f"{path}.{field.alias or name}{'[]' if many else ''}")
+
+
+def _inner(annotation: Any) -> Iterator[tuple[type[BaseModel], bool]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, False
+        return
+    for each in get_args(annotation):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            yield each, get_origin(annotation) is tuple
+
+
 def with_rules(schema: dict[str, Any]) -> dict[str, Any]:
     """The whole object's schema, its rules put in place. Raises KeyError for a rule of a field that is not there."""
-    for path, rules in RULES.items():
+    for path, found in rules().items():
         place = schema
         for step in filter(None, path.split(".")):
+            many = step.count("[]")
             place = place["properties"][step.removesuffix("[]")]
-            place = place["items"] if step.endswith("[]") else place
-        place["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in rules]
+            place = place["items"] if many else place
+        place["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in found]
     return schema

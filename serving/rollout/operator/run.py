@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
+from models.printable import log_to_stderr
 from serving.cluster.errors import ClusterError
 from serving.rollout.operator.build import Built, build
 from serving.rollout.operator.health import metrics, probe, serving
@@ -20,7 +21,7 @@ log = logging.getLogger("sightline.operator")
 
 def main(argv: Sequence[str]) -> int:
     """Run until a signal; return the exit code: 0 after a signal, 1 if it cannot go on, 2 for wrong settings."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # it warns that signals are ours
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line per request

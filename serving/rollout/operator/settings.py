@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from serving.arguments import SettingsError, parser_of, read
+from serving.rollout.evidence.bounded import redacted
+from serving.rollout.operator.reach import PLACES, Reach
 
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
+_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 _PREFIX = "SIGHTLINE_OPERATOR_"
 _CONFIG_MAP = re.compile(r"configmap://[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _REDIS = re.compile(r"rediss?://[^/@?]+(/[0-9]+)?(\?prefix=[^&]*)?")
@@ -41,9 +44,17 @@ class Settings(BaseModel):
     store_secret: str = Field(
         default="", description="Secret of the model store, for pods that have fetched nothing yet"
     )
+    collectors: str = Field(default="", description="base URLs of collectors that experiments may name, by commas")
+    prometheus: str = Field(default="", description="base URLs of Prometheus that experiments may name, by commas")
+    bundles: str = Field(
+        default=",".join(PLACES), description="beginnings of bundles' URIs that experiments may name, by commas"
+    )
     redis_username: str | None = Field(default=None, description="of redis://, where the server has users")
     redis_password: SecretStr | None = Field(default=None, description="of redis://; give it by the environment")
     redis_ca_file: str | None = Field(default=None, description="authority that signed the certificate of rediss://")
+    triton_key: SecretStr | None = Field(
+        default=None, min_length=16, description="of candidates' inference over HTTP; give it by the environment"
+    )
     evidence_folders: str = Field(default="", description="folders that evidence.sql may read, by commas; empty: none")
     evidence_memory: str = Field(default="1GB", description="most memory of a question of evidence.sql")
 
@@ -55,12 +66,31 @@ class Settings(BaseModel):
             raise ValueError(f"is {shown!r}; expected configmap://namespace/name or redis://host:port/number")
         return value
 
+    @field_validator("bundles")
+    @classmethod
+    def _are_places(cls, value: str) -> str:
+        for place in filter(None, value.split(",")):
+            scheme, mark, rest = place.partition("://")
+            if not (place.startswith("/") or (mark and scheme in _STORES)) or "@" in rest:
+                raise ValueError(
+                    f"has {redacted(place)!r}; expected the beginning of an absolute path, or of a URI of "
+                    f"{', '.join(sorted(_STORES))} without user and password"
+                )
+        return value
+
     @field_validator("namespaces")
     @classmethod
     def _are_names(cls, value: str) -> str:
         if value and not _NAMES.fullmatch(value):
             raise ValueError(f"is {value!r}; expected names of namespaces, separated by commas")
         return value
+
+    @property
+    def reach(self) -> Reach:
+        """What experiments may name."""
+        return Reach(
+            *(tuple(filter(None, each.split(","))) for each in (self.collectors, self.prometheus, self.bundles))
+        )
 
 
 def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:

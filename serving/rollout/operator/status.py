@@ -28,7 +28,7 @@ def status(spec: ExperimentSpec, state: State, failure: str, *, generation: int,
     told = [
         _ready(state),
         _condition("Progressing", not state.phase.ended, state.reason or state.phase.value, state.message),
-        _condition("Stalled", state.phase is Phase.REJECTED, state.reason or state.phase.value, state.message),
+        _condition("Stalled", _stalled(state), state.reason or state.phase.value, state.message),
         reconciled(failure),
         _verdict(state),
     ]
@@ -69,8 +69,8 @@ def columns(spec: ExperimentSpec, state: State) -> Mapping[str, str]:
         shown["share"] = f"shadow {want.shadow / 100:g} %"
     if state.looks:
         look = state.looks[-1]
-        shown["lift"] = words.percent(look.primary.relative)
-        shown["interval"] = words.interval(look.primary.low, look.primary.high)
+        shown["lift"] = words.lift(look.primary)
+        shown["interval"] = words.ends(look.primary)
         shown["users"] = f"{look.users[0]} / {look.users[1]}"
         shown["ratioP"] = words.chance(look.ratio_p)
     return shown
@@ -99,6 +99,11 @@ def _ready(state: State) -> Object:
     """True while it serves and when it has ended as it was meant to, whatever the verdict."""
     ready = state.phase not in _BEFORE and state.phase is not Phase.REJECTED
     return _condition("Ready", ready, state.phase.value, state.message)
+
+
+def _stalled(state: State) -> bool:
+    """Whether somebody must change something."""
+    return state.phase is Phase.REJECTED or (state.phase is Phase.PROMOTING and state.reverts > 0)
 
 
 def _verdict(state: State) -> Object:

@@ -23,24 +23,23 @@ class SchemaError(ValueError):
     """A model says something that a structural schema cannot."""
 
 
-def structural(model: type[BaseModel], longest: Mapping[str, int] | None = None) -> Schema:
+def structural(model: type[BaseModel], *, bounded: bool = False) -> Schema:
     """The model's structural schema.
 
     Args:
-        longest: bounds of strings by the field's name, for those that are longer than the usual 253 characters; None
-            for a model whose strings are bounded by nobody.
+        bounded: whether strings that name no longest length get one of 253 characters, as rules need it.
 
     Raises:
         SchemaError: a field is a union of two types, or of no type that is known here.
     """
     whole = model.model_json_schema(by_alias=True)
-    return _Writer(whole.get("$defs", {}), longest).write(whole, model.__name__)
+    return _Writer(whole.get("$defs", {}), bounded).write(whole, model.__name__)
 
 
 class _Writer:
-    def __init__(self, definitions: Mapping[str, Schema], longest: Mapping[str, int] | None) -> None:
+    def __init__(self, definitions: Mapping[str, Schema], bounded: bool) -> None:
         self._definitions = definitions
-        self._longest = longest
+        self._bounded = bounded
 
     def write(self, schema: Schema, name: str, *, required: bool = True) -> Schema:
         found, nullable = self._resolved(schema, name)
@@ -56,8 +55,8 @@ class _Writer:
                 self._write_object(found, made, name)
             case "array":
                 self._write_list(found, made, name)
-            case "string" if "enum" not in made and "format" not in made and self._longest is not None:
-                made["maxLength"] = self._longest.get(name, _LONGEST)
+            case "string" if "enum" not in made and "format" not in made and self._bounded:
+                made.setdefault("maxLength", _LONGEST)
             case "string" | "number" | "integer" | "boolean":
                 pass
             case other:

@@ -12,6 +12,7 @@ from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.experiment.state import State
 from serving.rollout.experiment.world import World
 from serving.rollout.kubernetes.api import EXPERIMENT, Api
+from serving.rollout.operator.reach import Reach
 from serving.rollout.operator.record import Record
 from serving.rollout.report.resource import Resource, ResourceError, read
 
@@ -32,6 +33,11 @@ class Worlds(Protocol):
 
     def of(self, resource: Resource) -> World:
         """Its ports. Raises ResourceError for a spec that names what cannot be."""
+        ...
+
+    @property
+    def reach(self) -> Reach:
+        """What experiments may name."""
         ...
 
 
@@ -91,6 +97,8 @@ class Turns:
 
     def _step(self, key: Key, record: Record, resource: Resource) -> float | None:
         spec = resource.spec
+        if resource.state is None and (refusal := self._worlds.reach.refusal(spec)):
+            raise ResourceError(f"Experiment {resource.name}: {refusal}")
 
         def save(state: State) -> None:
             record.save(spec, state)

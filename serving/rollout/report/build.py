@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from serving.rollout.experiment.analysis import worse
+from serving.rollout.experiment.analysis import no_worse, worse
 from serving.rollout.experiment.durations import length
 from serving.rollout.experiment.estimates import good
 from serving.rollout.experiment.evidence import Evidence
-from serving.rollout.experiment.spec import ExperimentSpec, Metric
+from serving.rollout.experiment.spec import ExperimentSpec, Margin, Metric
 from serving.rollout.experiment.state import Estimate, KeptReading, Look, State
 from serving.rollout.report import words
 from serving.rollout.report.change import would_change
@@ -22,10 +22,13 @@ from serving.rollout.report.document import (
     QualityView,
     RatioView,
     Report,
+    SenderView,
 )
 from serving.rollout.report.how import how
+from serving.rollout.report.progress import progress
 from serving.rollout.report.resource import Resource
-from serving.rollout.report.sentence import deciding, verdict
+from serving.rollout.report.sentence import deciding, doubted, verdict
+from serving.rollout.report.sums import sums
 from serving.rollout.report.views import Views, views
 
 _QUALITY = {
@@ -45,6 +48,7 @@ def build(found: Resource, now: datetime, evidence: Evidence | None = None) -> R
     state = found.state
     spec = state.started if state is not None and state.started is not None else found.spec
     look = deciding(state) if state is not None else None
+    detailed = _detailed(spec, state, look)
     said = verdict(spec, state, found.given_reason)
     seen = views(spec, evidence) if evidence is not None else Views()
     target = spec.target
@@ -60,12 +64,18 @@ def build(found: Resource, now: datetime, evidence: Evidence | None = None) -> R
         started=state.exposed_since if state else None,
         ended_at=_ended(state),
         given_reason=found.given_reason,
+        hypothesis=found.spec.hypothesis,
+        owner=found.spec.owner,
         verdict=said,
+        doubts=doubted(spec, state),
+        progress=progress(spec, state, now),
         alpha=spec.analysis.alpha,
         method=str(spec.analysis.method),
         planned_users=spec.analysis.planned_users,
         points=tuple(_point(spec, each) for each in state.looks) if state else (),
-        metrics=_metrics(spec, look, _detailed(spec, state, look)),
+        metrics=_metrics(spec, look, detailed),
+        without_cuped=_without_cuped(spec, detailed),
+        sums=sums(spec, detailed),
         arms=_arms(look),
         ratio=_ratio(spec, state, look),
         limits=_limits(spec, state),
@@ -75,6 +85,8 @@ def build(found: Resource, now: datetime, evidence: Evidence | None = None) -> R
         notes=seen.notes,
         trigger=seen.trigger,
         quality=_quality(look),
+        missing=tuple(look.missing.values()) if look else (),
+        senders=_senders(spec, look),
         log=state.log if state else (),
         would_change=would_change(said.end, spec, state),
         how=how(spec),
@@ -135,7 +147,7 @@ def _metrics(spec: ExperimentSpec, look: Look | None, detailed: Look | None) -> 
         found.append(_metric(metric, estimate, "secondary", _judged(metric, estimate)))
     for estimate in detailed.guardrails:
         margin = margins[estimate.metric]
-        judged = _kept(margin.margin, good(margin.metric), estimate, broken=worse(margin, estimate))
+        judged = _kept(margin, estimate)
         view = _metric(margin.metric, estimate, "guardrail", judged)
         found.append(view.model_copy(update={"margin": margin.margin}))
     return tuple(found)
@@ -144,7 +156,7 @@ def _metrics(spec: ExperimentSpec, look: Look | None, detailed: Look | None) -> 
 def _metric(metric: Metric, estimate: Estimate, role: str, judged: str) -> MetricView:
     return MetricView.model_validate(
         {
-            **estimate.model_dump(exclude={"metric"}),
+            **estimate.model_dump(exclude={"metric", "kept"}),
             "name": metric.name,
             "role": role,
             "meaning": words.metric(metric),
@@ -154,24 +166,34 @@ def _metric(metric: Metric, estimate: Estimate, role: str, judged: str) -> Metri
     )
 
 
+def _without_cuped(spec: ExperimentSpec, look: Look | None) -> MetricView | None:
+    if look is None or look.without_cuped is None:
+        return None
+    return _metric(spec.primary_metric, look.without_cuped, "primary", _judged(spec.primary_metric, look.without_cuped))
+
+
 def _judged(metric: Metric, estimate: Estimate) -> str:
-    """better, worse, or neither, by the interval."""
-    if estimate.low is None and estimate.high is None:
+    """better, worse, or neither, by the interval: the difference's, in an old state the relative one."""
+    low, high = estimate.absolute_low, estimate.absolute_high
+    if low is None and high is None:
+        low, high = estimate.low, estimate.high
+    if low is None and high is None:
         return f"no interval: {estimate.because}" if estimate.because else "no interval"
-    if estimate.low is not None and estimate.low > 0:
+    if low is not None and low > 0:
         return "better" if good(metric) > 0 else "worse"
-    if estimate.high is not None and estimate.high < 0:
+    if high is not None and high < 0:
         return "worse" if good(metric) > 0 else "better"
     return "no difference shown"
 
 
-def _kept(margin: float, sign: float, estimate: Estimate, *, broken: bool) -> str:
-    if broken:
+def _kept(margin: Margin, estimate: Estimate) -> str:
+    if worse(margin, estimate):
         return "worse than its margin"
-    worst = estimate.low if sign > 0 else estimate.high
-    if worst is None:
+    if no_worse(margin, estimate):
+        return "within its margin"
+    if estimate.low is None and estimate.high is None:
         return f"not shown yet: {estimate.because}" if estimate.because else "not shown yet"
-    return "within its margin" if sign * worst > -margin else "not shown to be within its margin"
+    return "not shown to be within its margin"
 
 
 def _arms(look: Look | None) -> tuple[ArmView, ...]:
@@ -237,6 +259,21 @@ def _group(name: str, users: Sequence[int] | None, estimate: Estimate) -> GroupV
         relative=estimate.relative,
         low=estimate.low,
         high=estimate.high,
+    )
+
+
+def _senders(spec: ExperimentSpec, look: Look | None) -> tuple[SenderView, ...]:
+    return tuple(
+        SenderView(
+            name=each.name,
+            event=event,
+            stable=stable,
+            candidate=candidate,
+            p=each.p,
+            unlike=each.p <= spec.analysis.ratio_alpha,
+        )
+        for each in (look.senders if look else ())
+        for event, (stable, candidate) in each.outcomes.items()
     )
 
 

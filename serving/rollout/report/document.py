@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from serving.rollout.experiment.state import Entry, Outcome, Phase
+from serving.rollout.experiment.state import Basis, Entry, Outcome, Phase
 
 VERSION = 1
 
@@ -86,6 +86,13 @@ class MetricView(Piece):
     high: float | None
     level: float
     because: str = Field(description="Why there is no interval, or what is odd about it")
+    absolute: float | None = Field(None, description="Candidate minus stable")
+    absolute_low: float | None = Field(None, description="Of the difference: what the sign is judged by")
+    absolute_high: float | None = None
+    judged_by: Basis | None = None
+    not_relative: str = Field("", description="Why there is no relative interval beside the absolute one")
+    stable_deviation: float | None = Field(None, description="Standard deviation of a user's number")
+    candidate_deviation: float | None = None
     margin: float | None = Field(None, description="Largest relative loss that is accepted, of a guardrail")
     judged: str
 
@@ -97,6 +104,35 @@ class ArmView(Piece):
     exposed: int
     counted: int = Field(description="Those whose attribution window has closed")
     value: float | None
+
+
+class SumView(Piece):
+    """A column over the users that count: its sum in each arm, and the standard deviation of a user's number."""
+
+    name: str
+    meaning: str
+    stable_sum: float
+    candidate_sum: float
+    stable_deviation: float | None
+    candidate_deviation: float | None
+
+
+class ProgressView(Piece):
+    """How far it is. Dates are projections at the pace of the last days: null where nothing goes on."""
+
+    users: int = Field(description="Of both arms, with a closed window")
+    planned_users: int
+    users_part: float
+    watched_days: float
+    minimum_days: float
+    maximum_days: float
+    time_part: float = Field(description="Of the longest time")
+    per_day: float | None = None
+    planned_at: datetime | None = Field(default=None, description="When the planned users are reached")
+    win_from: datetime | None = None
+    ends_by: datetime | None = None
+    projected_end: datetime | None = None
+    said: tuple[str, ...] = ()
 
 
 class RatioView(Piece):
@@ -161,6 +197,17 @@ class QualityView(Piece):
     meaning: str
 
 
+class SenderView(Piece):
+    """What a sender of outcomes brought of an event, of the users counted, beside all others."""
+
+    name: str
+    event: str
+    stable: int
+    candidate: int
+    p: float = Field(description="That it differs between the arms as all others' does, of all its events together")
+    unlike: bool
+
+
 class Word(Piece):
     """How a thing was done."""
 
@@ -183,12 +230,18 @@ class Report(Piece):
     started: datetime | None
     ended_at: datetime | None
     given_reason: str
+    hypothesis: str = ""
+    owner: str = ""
     verdict: Verdict
+    doubts: tuple[str, ...] = Field((), description="Why the sample, and so every lift here, is not to be believed")
+    progress: ProgressView | None = None
     alpha: float
     method: str
     planned_users: int
     points: tuple[Point, ...]
     metrics: tuple[MetricView, ...] = Field(description="Primary, secondary, guardrails; empty before the first look")
+    without_cuped: MetricView | None = Field(None, description="The primary metric without CUPED; never decides")
+    sums: tuple[SumView, ...] = Field((), description="Raw, before CUPED; of the look that the metrics are from")
     arms: tuple[ArmView, ...]
     ratio: RatioView | None
     limits: tuple[LimitView, ...]
@@ -198,6 +251,8 @@ class Report(Piece):
     notes: tuple[str, ...] = Field(description="Whether days, and days of the week, differ")
     trigger: TriggerView | None = Field(description="With evidence; `triggered` is what the controller saw")
     quality: tuple[QualityView, ...] = Field(description="Empty where evidence was not asked for")
+    missing: tuple[str, ...] = Field((), description="Events of metrics that seem to go astray")
+    senders: tuple[SenderView, ...] = Field((), description="Empty where one sender sent all outcomes")
     log: tuple[Entry, ...]
     would_change: tuple[str, ...]
     how: tuple[Word, ...]

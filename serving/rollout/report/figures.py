@@ -30,8 +30,21 @@ class Plot:
 
 def plots(report: Report) -> list[Plot]:
     """Those plots that there are numbers for."""
-    found = [draw(report) for draw in (_lift, _extra, _sizes, _limits, _metrics, _weekdays, _days)]
+    found = [draw(report) for draw in (_progress, _lift, _extra, _sizes, _limits, _metrics, _weekdays, _days)]
     return [each for each in found if each is not None]
+
+
+def _progress(report: Report) -> Plot | None:
+    if report.progress is None:
+        return None
+    found = report.progress
+    figure, axes = _canvas(1.4)
+    axes.barh([0, 1], [min(found.users_part, 1.0), found.time_part], color=ACCENT, height=0.5)
+    axes.axvline(min(found.minimum_days / found.maximum_days, 1.0), 0.0, 0.5, color=INK, linewidth=1.5)
+    axes.set_xlim(0, 1)
+    _rows(axes, ["planned users", "longest time"])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.percent(value, sign=False)))
+    return Plot("progress", "Progress to the plan; the line is minimumTime", " ".join(found.said), figure)
 
 
 def _lift(report: Report) -> Plot | None:
@@ -39,16 +52,21 @@ def _lift(report: Report) -> Plot | None:
     if not points or report.primary is None:
         return None
     figure, axes = _canvas()
-    _band(axes, points, lambda each: (each.relative, each.low, each.high), ACCENT)
+    _band(axes, points, lambda each: (each.relative, each.low, each.high), SOFT if report.doubts else ACCENT)
     _stages(axes, report.points)
     axes.axhline(0, color=INK, linewidth=1)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.percent(value)))
     last = points[-1]
     said = (
         f"Lift of {report.primary.name} over time: {words.percent(last.relative)} at the newest of {len(points)} "
-        f"looks, interval {words.interval(last.low, last.high)}."
+        f"looks, interval {words.interval(last.low, last.high)}.{_doubtful(report)}"
     )
-    return Plot("lift", f"Lift of {report.primary.name}, with its interval", said, figure)
+    title = f"Lift of {report.primary.name}, with its interval" + (", in doubt" if report.doubts else "")
+    return Plot("lift", title, said, figure)
+
+
+def _doubtful(report: Report) -> str:
+    return f" The sample is in doubt: {'; '.join(report.doubts)}." if report.doubts else ""
 
 
 def _extra(report: Report) -> Plot | None:

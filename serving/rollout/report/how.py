@@ -28,6 +28,7 @@ def how(spec: ExperimentSpec) -> tuple[Word, ...]:
         "Interval": _interval(spec),
         "Verdict": _rule(spec),
         "Arms' sizes": _sizes(spec),
+        "Arms before the start": _before(spec),
         "Secondary metrics": _secondary(spec),
         "Guardrail metrics": _GUARDED if spec.metric_guardrails else "",
         "Operational guardrails": _operational(spec),
@@ -58,8 +59,14 @@ def _metric(spec: ExperimentSpec) -> str:
             f"CUPED takes out what the same metric in the {before} before the first exposure predicts: it narrows the "
             "interval and does not move the truth."
         )
-    if metric.cap_quantile is not None:
-        parts.append(f"Numbers are capped at the {metric.cap_quantile:g} quantile of the time before the experiment.")
+    if metric.capped:
+        ends = [("at most", metric.cap_quantile), ("at least", metric.cap_lower_quantile)]
+        told = " and ".join(f"{word} the {quantile:g} quantile" for word, quantile in ends if quantile is not None)
+        whom = "those that are not 0" if metric.cap_nonzero else "all users"
+        parts.append(
+            f"A user's numbers count {told} of {whom} in the time before the experiment, over windows of the same "
+            "length; the event CapsRead has the numbers."
+        )
     return " ".join(parts)
 
 
@@ -100,6 +107,21 @@ def _sizes(spec: ExperimentSpec) -> str:
         "Both arms must have equally many exposed users. An anytime-valid multinomial test (Lindon and Malek, 2022) "
         f"watches it: below p = {spec.analysis.ratio_alpha:g} the experiment ends, as users were lost or doubled and "
         "no lift can be believed."
+    )
+
+
+def _before(spec: ExperimentSpec) -> str:
+    compared = [metric.name for metric in spec.metrics() if metric.cuped]
+    if not compared:
+        return (
+            "Not tested: no metric has cuped, so nothing is asked about the time before the first exposure. A "
+            "difference that the arms' users had already (an earlier test that goes on in them, users not assigned by "
+            "chance) would be taken for the candidate's."
+        )
+    before = words.time(length(spec.analysis.before))
+    return (
+        f"What the arms' users did in the {before} before their first exposure is compared, by "
+        f"{', '.join(compared)}: a difference there is a doubt, and no win comes from a doubtful sample."
     )
 
 

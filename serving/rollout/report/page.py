@@ -41,13 +41,14 @@ def page(report: Report, drawn: Sequence[Plot] | None = None) -> str:
         "percent": lambda value: _data(value, words.percent(value)),
         "share": lambda value: _data(value, words.percent(value, sign=False)),
         "points": lambda value: _data(value, f"{value:g} %" if value is not None else words.NOTHING),
+        "signed": lambda value: _data(value, words.signed(value)),
         "number": lambda value: _data(value, words.number(value)),
         "chance": lambda value: _data(value, words.chance(value)),
         "as": _data,
         "clock": _clock,
     }
     pictures = {each.name: (each, Markup(svg(each))) for each in (plots(report) if drawn is None else drawn)}
-    tone = _TONES.get(report.verdict.end, "open")
+    tone = "open" if report.doubts and report.verdict.end is End.WIN else _TONES.get(report.verdict.end, "open")
     return environment.get_template("page.html.j2").render(report=report, pictures=pictures, tone=tone)
 
 

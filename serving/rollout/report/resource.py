@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from serving.rollout.experiment.rules import KEPT
 from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.experiment.state import State
 
@@ -40,10 +41,11 @@ def read(document: Mapping[str, Any]) -> Resource:
     metadata = document.get("metadata") or {}
     name, namespace = str(metadata.get("name", "")), str(metadata.get("namespace", ""))
     where = f"Experiment {name or '(unnamed)'} in {namespace or '(no namespace)'}"
-    spec = _part(ExperimentSpec, document.get("spec"), f"{where}: spec", "correct it with `kubectl edit`")
     kept = (document.get("status") or {}).get("state")
+    begun = None if kept is None else KEPT  # what an earlier version let begin is gone on with
+    spec = _part(ExperimentSpec, document.get("spec"), f"{where}: spec", "correct it with `kubectl edit`", begun)
     advice = "it was written by another version of the controller: use that version's command line"
-    state = None if kept is None else _part(State, kept, f"{where}: status.state", advice)
+    state = None if kept is None else _part(State, kept, f"{where}: status.state", advice, KEPT)
     created = metadata.get("creationTimestamp")
     return Resource(
         name,
@@ -56,9 +58,11 @@ def read(document: Mapping[str, Any]) -> Resource:
     )
 
 
-def _part(kind: type[_Read], value: Any, where: str, advice: str) -> _Read:
+def _part(kind: type[_Read], value: Any, where: str, advice: str, context: str | None) -> _Read:
     try:
-        return kind.model_validate_json(value) if isinstance(value, str) else kind.model_validate(value)
+        if isinstance(value, str):
+            return kind.model_validate_json(value, context=context)
+        return kind.model_validate(value, context=context)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())
         raise ResourceError(f"{where} cannot be read ({faults}); {advice}") from error

@@ -24,8 +24,9 @@ _REASONS = {
     "Refused": End.FAILED,
 }
 """What the controller gives as reason of a rollback (`experiment/dangers.py`)."""
+_DIMMED = frozenset({End.WIN, End.HARM, End.INCONCLUSIVE, End.WAITING})
 _AFTER_WIN = {
-    Phase.WAITING: "It waits for approval: sightline experiment approve.",
+    Phase.WAITING: "It waits for approval: sightline experiment approve NAME.",
     Phase.PROMOTING: "The candidate is replacing what served before.",
     Phase.PROMOTED: "The candidate has replaced what served before.",
     Phase.WON: "Users are back on stable; promotion is left to people.",
@@ -47,6 +48,12 @@ def verdict(spec: ExperimentSpec, state: State | None, given_reason: str = "") -
         )
     end = end_of(spec, state)
     headline, because = _said(end, spec, state, given_reason)
+    doubts = doubted(spec, state)
+    if doubts and end in _DIMMED:
+        headline = headline.replace(":", ", in doubt:", 1)
+    if doubts and end is not End.RATIO:
+        because = (f"The sample is not to be believed: {'; '.join(doubts)}".rstrip("?.") + ".", *because)
+    because = (*because, *_unlike(state, doubts))
     return Verdict(
         end=end,
         phase=state.phase,
@@ -55,6 +62,23 @@ def verdict(spec: ExperimentSpec, state: State | None, given_reason: str = "") -
         headline=headline,
         because=tuple(part for part in because if part),
     )
+
+
+def _unlike(state: State, doubts: tuple[str, ...]) -> tuple[str, ...]:
+    """Of senders that are unlike all others, those that no doubt names already."""
+    found = state.looks[-1].unlike if state.looks else ()
+    told = [each for each in found if not any(each in doubt for doubt in doubts)]
+    return tuple(f"{each[0].upper()}{each[1:]}." for each in told)
+
+
+def doubted(spec: ExperimentSpec, state: State | None) -> tuple[str, ...]:
+    """Why the sample is not to be believed, by the newest look; wrong sizes are a doubt of old states, too."""
+    if state is None or not state.looks:
+        return ()
+    found = state.looks[-1].doubts
+    if not found and state.ratio_least_p <= spec.analysis.ratio_alpha:
+        return (f"the arms' sizes do not fit equal shares (p {words.chance(state.ratio_least_p)})",)
+    return found
 
 
 def end_of(spec: ExperimentSpec, state: State) -> End:
@@ -206,7 +230,7 @@ def _waiting(spec: ExperimentSpec, state: State, look: Look | None) -> tuple[str
 
 def _compared(primary: Estimate) -> str:
     """click rate is 1.83 % higher with the candidate."""
-    if primary.relative is None:
+    if primary.relative is None or primary.low is None:
         with_it, without = words.number(primary.candidate), words.number(primary.stable)
         return f"{primary.metric} is {with_it} with the candidate and {without} without"
     much = words.percent(abs(primary.relative), sign=False)
@@ -214,7 +238,7 @@ def _compared(primary: Estimate) -> str:
 
 
 def _range(estimate: Estimate) -> str:
-    return words.interval(estimate.low, estimate.high)
+    return words.ends(estimate)
 
 
 def _sure(spec: ExperimentSpec) -> str:

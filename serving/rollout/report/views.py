@@ -1,6 +1,6 @@
 """The primary metric by day of first exposure, by day of the week, and among users whom captions could move.
 
-Descriptive, and never a verdict: an interval here is one that may be read once, and one of twenty misses the truth.
+Descriptive, and never a verdict: intervals here may be read once. What is claimed of days comes from tests of its own.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from scipy.special import ndtri
 from models.experiments.assignment import STABLE
 from serving.rollout.experiment.desired import CANDIDATE
 from serving.rollout.experiment.estimates import measure
-from serving.rollout.experiment.evidence import Day, Evidence
+from serving.rollout.experiment.evidence import Evidence
 from serving.rollout.experiment.spec import ExperimentSpec, Metric
 from serving.rollout.report import words
 from serving.rollout.report.document import DayView, GroupView, TriggerView
+from serving.rollout.statistics.by_day import CLAIM, Day, by_weekday, trend, weekdays_alike, whole_weeks
 from serving.rollout.statistics.effect import Effect, EffectError, Ratio, effect
 from serving.rollout.statistics.effect import Metric as Compared
 from serving.rollout.statistics.moments import Moments
 from serving.rollout.statistics.sequence import Interval
-from serving.rollout.statistics.views import Group, Trend, by_weekday, same_everywhere, trend, trigger
+from serving.rollout.statistics.triggered import trigger
 
 LEVEL = 0.95
-_DIFFERENT = 0.05
-"""Below this p-value groups are called different."""
+"""Of the intervals of one table's rows together; of an interval that stands by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,46 +42,56 @@ class Views:
 def views(spec: ExperimentSpec, evidence: Evidence) -> Views:
     """Look at the evidence's days, and at its triggered users."""
     metric = spec.primary_metric
-    days = sorted((day for day in evidence.days if _both(day.moments)), key=lambda day: day.day)
-    weekdays = by_weekday({each.day: (each.moments[STABLE], each.moments[CANDIDATE]) for each in days})
-    notes = (_said(metric, _groups(days), _novelty), _said(metric, weekdays, _weekdays)) if days else ()
+    days = sorted(
+        (Day(each.day, each.moments[STABLE], each.moments[CANDIDATE]) for each in evidence.days if _both(each.moments)),
+        key=lambda each: each.day,
+    )
+    weekdays = by_weekday(days)
     return Views(
-        tuple(_day(metric, each) for each in days),
-        tuple(_group(metric, each) for each in weekdays),
-        notes,
+        tuple(_day(metric, each, len(days)) for each in days),
+        tuple(_group(metric, *each, of=len(weekdays)) for each in weekdays),
+        _notes(metric, days) if days else (),
         _trigger(metric, evidence),
     )
 
 
-def _said(metric: Metric, groups: Sequence[Group], say: Callable[[Compared, Sequence[Group]], str]) -> str:
-    """A sentence about groups, with CUPED where that can be computed in each of them."""
+def _notes(metric: Metric, days: Sequence[Day]) -> tuple[str, ...]:
+    """What days may be claimed to show: nothing before two whole weeks of them."""
+    try:
+        used = whole_weeks(_compared(metric, cuped=False).value, days)
+    except EffectError as error:
+        return (f"Nothing is said of days yet: {error}.",)
+    return _said(metric, used, _novelty), _said(metric, used, _weekdays)
+
+
+def _said(metric: Metric, days: Sequence[Day], say: Callable[[Compared, Sequence[Day]], str]) -> str:
+    """A sentence about days, with CUPED where that can be computed in each of them."""
     if metric.cuped:
         try:
-            return say(_compared(metric, cuped=True), groups)
+            return say(_compared(metric, cuped=True), days)
         except EffectError:
-            pass  # a group without a time before: the plain numbers follow
+            pass  # a day without a time before: the plain numbers follow
     try:
-        return say(_compared(metric, cuped=False), groups)
+        return say(_compared(metric, cuped=False), days)
     except EffectError as error:
-        return f"Nothing can be said: {error}."
+        return f"Nothing can be said of days: {error}."
 
 
-def _novelty(metric: Compared, groups: Sequence[Group]) -> str:
-    found = trend(metric, groups)
-    total = effect(metric, *(_sum([getattr(each, arm) for each in groups]) for arm in ("stable", "candidate")))
-    if found.p_value >= _DIFFERENT:
-        return f"No sign that the lift fades or grows with the day of first exposure: {_slope(found)}."
-    way = "fades" if found.slope * total.relative < 0 else "grows"
-    return f"The lift {way} with the day of first exposure: {_slope(found)}; an average says too little."
+def _novelty(metric: Compared, days: Sequence[Day]) -> str:
+    found = trend(metric, days)
+    total = effect(metric, *(_sum([getattr(each, arm) for each in days]) for arm in ("stable", "candidate")))
+    moves = f" by {words.percent(found.slope)} of stable a day" if found.slope is not None else ""
+    basis = f"(p {words.chance(found.p_value)} for no trend, {found.days} days)"
+    if found.p_value > CLAIM:
+        return f"No sign that the lift fades or grows with the day of first exposure: it moves{moves} {basis}."
+    known = _once(total).excludes(0.0)
+    way = "moves" if not known or found.slope is None else "fades" if found.slope * total.relative < 0 else "grows"
+    return f"The lift {way} with the day of first exposure,{moves} {basis}; an average says too little."
 
 
-def _slope(found: Trend) -> str:
-    return f"{words.percent(found.slope)} a day (p {words.chance(found.p_value)} for no trend, {found.groups} days)"
-
-
-def _weekdays(metric: Compared, groups: Sequence[Group]) -> str:
-    p = same_everywhere(metric, groups)
-    said = "No sign that days of the week differ" if p >= _DIFFERENT else "Days of the week differ in their lift"
+def _weekdays(metric: Compared, days: Sequence[Day]) -> str:
+    p = weekdays_alike(metric, days)
+    said = "Days of the week differ in their lift" if p <= CLAIM else "No sign that days of the week differ"
     return f"{said} (p {words.chance(p)} for all alike)."
 
 
@@ -117,30 +127,23 @@ def _view(name: str, found: Effect) -> GroupView:
     )
 
 
-def _day(metric: Metric, day: Day) -> DayView:
-    own = _group(metric, Group(day.day.isoformat(), 0.0, day.moments[STABLE], day.moments[CANDIDATE]))
+def _day(metric: Metric, day: Day, of: int) -> DayView:
+    own = _group(metric, day.day.isoformat(), day.stable, day.candidate, of=of)
     return DayView.model_validate({**own.model_dump(), "day": day.day})
 
 
-def _group(metric: Metric, group: Group) -> GroupView:
-    found = measure(metric, {STABLE: group.stable, CANDIDATE: group.candidate}, level=LEVEL, bounds=_once).estimate
+def _group(metric: Metric, name: str, stable: Moments, candidate: Moments, *, of: int) -> GroupView:
+    """One of `of` groups, whose intervals hold together (Bonferroni)."""
+    level = 1 - (1 - LEVEL) / of
+    found = measure(metric, {STABLE: stable, CANDIDATE: candidate}, level=level, half=lambda _: _half(level)).estimate
     return GroupView(
-        name=group.name,
-        users_stable=group.stable.count,
-        users_candidate=group.candidate.count,
+        name=name,
+        users_stable=stable.count,
+        users_candidate=candidate.count,
         relative=found.relative,
         low=found.low,
         high=found.high,
     )
-
-
-def _groups(days: Sequence[Day]) -> list[Group]:
-    first = days[0].day
-    return [
-        Group(each.day.isoformat(), float((each.day - first).days), each.moments[STABLE], each.moments[CANDIDATE])
-        for each in days
-        if min(each.moments[arm].count for arm in (STABLE, CANDIDATE)) > 1
-    ]
 
 
 def _compared(metric: Metric, *, cuped: bool) -> Compared:
@@ -150,7 +153,11 @@ def _compared(metric: Metric, *, cuped: bool) -> Compared:
 
 
 def _once(found: Effect) -> Interval:
-    return found.interval(float(ndtri((1 + LEVEL) / 2)))
+    return found.interval(_half(LEVEL))
+
+
+def _half(level: float) -> float:
+    return float(ndtri((1 + level) / 2))
 
 
 def _sum(parts: Sequence[Moments]) -> Moments:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from math import isfinite
 
 from serving.rollout.experiment.spec import Aggregate, Column, Metric, OperationalKind
+from serving.rollout.experiment.state import Estimate
 
 NOTHING = "–"
 MINUS = "−"
@@ -23,6 +24,30 @@ def percent(value: float | None, *, sign: bool = True) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """From one end to the other: [+0.91 %, +2.75 %]; an end that is open says so."""
     return f"[{percent(low) if low is not None else 'open'}, {percent(high) if high is not None else 'open'}]"
+
+
+def ends(estimate: Estimate) -> str:
+    """An estimate's interval: of the relative effect, or of the difference where that is all there is."""
+    if estimate.low is None and estimate.high is None and estimate.absolute_low is not None:
+        return f"[{signed(estimate.absolute_low)}, {signed(estimate.absolute_high)}] absolute"
+    return interval(estimate.low, estimate.high)
+
+
+def lift(estimate: Estimate) -> str:
+    """The relative effect, or the difference where there is no interval of a relative one."""
+    if estimate.low is None and estimate.high is None and estimate.absolute_low is not None:
+        return signed(estimate.absolute)
+    return percent(estimate.relative)
+
+
+def difference(absolute: float | None, low: float | None, high: float | None) -> str:
+    """A difference with its interval: +0.12 [+0.03, +0.21]."""
+    return signed(absolute) + (f" [{signed(low)}, {signed(high)}]" if low is not None else "")
+
+
+def signed(value: float | None) -> str:
+    """A difference in the metric's own unit: +0.099, −3."""
+    return f"{'+' if value is not None and value > 0 else ''}{number(value)}"
 
 
 def number(value: float | None) -> str:

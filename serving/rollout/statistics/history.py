@@ -16,7 +16,7 @@ from serving.rollout.statistics.effect import Metric, Ratio, effect
 from serving.rollout.statistics.moments import Moments
 from serving.rollout.statistics.plan import PlanError, Spread
 from serving.rollout.statistics.ramp import Reach
-from serving.rollout.statistics.winsor import Caps
+from serving.rollout.statistics.winsor import CapRule, Caps
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ class Measured:
         spread: of the metric over users, and its correlation with the pre-period.
         value: the metric's value.
         users: users whose window closes within the history: what spread and value come from.
-        capped: how many of them were above the cap.
+        capped: how many of them were beyond the caps.
     """
 
     reach: Reach
@@ -64,14 +64,14 @@ class Measured:
     capped: int = 0
 
 
-def measure(visits: Visits, *, window_days: int, before_days: int, cap_quantile: float | None = None) -> Measured:
+def measure(visits: Visits, *, window_days: int, before_days: int, cap: CapRule | None = None) -> Measured:
     """Measure a history.
 
     Args:
         visits: rows of at least `before_days + window_days` days.
         window_days: whole days of the attribution window, the day of the first visit included.
         before_days: whole days before the first visit that the covariate sums; 0: no covariate.
-        cap_quantile: cap each user's numbers at this quantile of theirs.
+        cap: cap each user's numbers, and those from before, by quantiles of theirs.
 
     Raises:
         PlanError: a history too short, fewer than two users in it, a metric that is 0 or the same for all.
@@ -88,7 +88,7 @@ def measure(visits: Visits, *, window_days: int, before_days: int, cap_quantile:
     reach = np.bincount(arrival[arrival <= last] - start, minlength=last - start + 1).cumsum()
     mature = arrival + window_days - 1 <= last
     columns = _columns(visits, user, arrival, window_days, before_days)
-    kept, capped = _capped({name: column[mature] for name, column in columns.items()}, cap_quantile)
+    kept, capped = _capped({name: column[mature] for name, column in columns.items()}, cap)
     spread, value = _spread(kept, int(mature.sum()), ratio=visits.denominators is not None)
     return Measured(Reach(tuple(float(count) for count in reach)), spread, value, int(mature.sum()), capped)
 
@@ -114,11 +114,11 @@ def _columns(visits: Visits, user: Whole, arrival: Whole, window_days: int, befo
     }
 
 
-def _capped(columns: dict[str, Floats], quantile: float | None) -> tuple[dict[str, Floats], int]:
-    if quantile is None or not len(columns["value"]):
+def _capped(columns: dict[str, Floats], rule: CapRule | None) -> tuple[dict[str, Floats], int]:
+    if rule is None or not len(columns["value"]):
         return columns, 0
-    kept, above = Caps.from_history(columns, quantile).apply(columns)
-    return kept, above["value"]
+    kept, beyond = Caps.learned(columns, dict.fromkeys(columns, rule)).apply(columns)
+    return kept, beyond.get("value", 0)
 
 
 def _spread(columns: dict[str, Floats], users: int, *, ratio: bool) -> tuple[Spread, float]:

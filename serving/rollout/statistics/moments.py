@@ -86,10 +86,30 @@ class Moments:
             tuple(a + b for a, b in zip(self.products, other.products, strict=True)),
         )
 
+    def only(self, columns: Sequence[str]) -> Moments:
+        """Of some of the columns, in the order given. Raises MomentsError for one that is not there."""
+        names = _names(columns)
+        if unknown := [name for name in names if name not in self.columns]:
+            raise MomentsError(f"columns {unknown} are none of {self.columns}")
+        at = [self.columns.index(name) for name in names]
+        pairs = combinations_with_replacement(range(len(self.columns)), 2)
+        products = dict(zip(pairs, self.products, strict=True))
+        wanted = combinations_with_replacement(at, 2)
+        return Moments(
+            names,
+            self.count,
+            tuple(self.sums[place] for place in at),
+            tuple(products[min(pair), max(pair)] for pair in wanted),
+        )
+
     def mean(self) -> Floats:
         """Means by column, float64 [columns]. Raises MomentsError without users."""
         self._need(1)
         return np.array([float(fraction(total) / self.count) for total in self.sums])
+
+    def totals(self) -> Floats:
+        """Sums by column, each rounded once, float64 [columns]."""
+        return np.array([float(fraction(total)) for total in self.sums])
 
     def covariance(self) -> Floats:
         """The unbiased covariance of the columns, float64 [columns, columns]. Raises MomentsError below two users."""

@@ -20,6 +20,10 @@ from scipy.special import ndtri
 from serving.rollout.statistics.sequence import bound, tuning
 from serving.rollout.statistics.spending import Look, Spending, bounds, crossing_chance
 
+DAILY, WEEKLY = 28, 84
+"""Looks are daily up to the first day, weekly up to the second, then every four weeks."""
+LEAST_CV, MOST_CV = 1e-6, 1e6
+"""Standard deviation over mean: beyond, a mean is a typing error, and squares leave the range of numbers."""
 _LEAST_STEP = 1e-4  # of all information: less is no look of its own
 
 
@@ -87,10 +91,10 @@ class Spread:
     correlation: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.cv > 0 or not -1 < self.correlation < 1:
+        if not LEAST_CV <= self.cv <= MOST_CV or not -1 < self.correlation < 1:
             raise PlanError(
                 f"cv is {self.cv} and correlation {self.correlation}; expected a standard deviation over mean above 0 "
-                "and a correlation between -1 and 1"
+                f"({LEAST_CV:g} to {MOST_CV:g}) and a correlation between -1 and 1"
             )
 
     @classmethod
@@ -184,6 +188,16 @@ def first_day(traffic: Information, spread: Spread, wanted: float, reading: Read
     return days[first] if first < len(days) else None
 
 
+def look_days(first: int, last: int) -> list[int]:
+    """The days from `first` to `last` on which a plan looks: fewer as it gets longer, and always the last one."""
+    days = [
+        day
+        for day in range(first, last)
+        if day <= DAILY or (day <= WEEKLY and day % 7 == 0) or (day - WEEKLY) % DAILY == 0
+    ]
+    return [*days, last]
+
+
 def users_needed(spread: Spread, wanted: float, *, alpha: float, power: float) -> float:
     """Users per arm of an even split for one look at the end: 2 (z + z)^2 CV^2 / d^2 (Kohavi, Tang, Xu 2020)."""
     if wanted == 0:
@@ -200,7 +214,7 @@ def _looks(traffic: Information, days: int, reading: Reading) -> Sequence[Look]:
     alpha = reading.alpha
     if reading.method is Method.FIXED_HORIZON:
         return bounds([1.0], alpha=alpha, spending=Spending.OBRIEN_FLEMING)
-    growing = _growing([traffic.informative(day) for day in range(reading.first_day, days + 1)])
+    growing = _growing([traffic.informative(day) for day in look_days(reading.first_day, days)])
     shares = [n / growing[-1] for n in growing]
     if reading.method is Method.GROUP_SEQUENTIAL:
         return bounds(_stepped(shares, reading.looks), alpha=alpha, spending=Spending.OBRIEN_FLEMING)

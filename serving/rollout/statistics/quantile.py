@@ -25,23 +25,22 @@ class Histogram:
     """`counts[i]` calls took at most `edges[i]` seconds; edges increase, the last is infinity."""
 
     edges: tuple[float, ...]
-    counts: tuple[int, ...]
+    counts: tuple[float, ...]
 
     @classmethod
     def of(cls, edges: Sequence[float], counts: Sequence[float]) -> Histogram:
         """Raises HistogramError for edges or cumulative counts out of order, or a last edge that is not infinity."""
-        whole = tuple(round(count) for count in counts)
         ordered = all(a < b for a, b in pairwise(edges))
-        rising = all(a <= b for a, b in pairwise((0, *whole)))
-        if len(edges) != len(whole) or not ordered or not rising or not edges or edges[-1] != inf:
+        rising = all(a <= b for a, b in pairwise((0.0, *counts)))
+        if len(edges) != len(counts) or not ordered or not rising or not edges or edges[-1] != inf:
             raise HistogramError(
                 f"edges {list(edges)} and counts {list(counts)}; expected increasing edges that end with infinity and "
                 "one cumulative count for each"
             )
-        return cls(tuple(edges), whole)
+        return cls(tuple(edges), tuple(counts))
 
     @property
-    def calls(self) -> int:
+    def calls(self) -> float:
         """All calls."""
         return self.counts[-1]
 
@@ -53,6 +52,29 @@ class Histogram:
         low = float(beta.ppf(alpha / 2, above, self.calls - above + 1)) if above else 0.0
         high = float(beta.ppf(1 - alpha / 2, above + 1, self.calls - above)) if above < self.calls else 1.0
         return low, high
+
+    def count_above(self, seconds: float) -> float:
+        """Calls above so many seconds, linear within a bucket. Raises HistogramError beyond the last finite edge."""
+        below, low = 0.0, 0.0
+        for edge, count in zip(self.edges[:-1], self.counts, strict=False):
+            if seconds < edge:
+                return self.calls - below - (count - below) * (seconds - low) / (edge - low)
+            below, low = count, edge
+        if seconds > low:
+            raise HistogramError(f"{seconds:g} s is beyond {low:g} s, the last edge: nobody counted there")
+        return self.calls - below
+
+    def at(self, share: float) -> float:
+        """The quantile, linear within its bucket, as Prometheus' histogram_quantile has it.
+
+        Infinite where it is beyond the last finite edge.
+        """
+        rank, below, low = share * self.calls, 0.0, 0.0
+        for edge, count in zip(self.edges, self.counts, strict=True):
+            if count >= rank and count > below:
+                return low + (edge - low) * (rank - below) / (count - below)
+            below, low = count, edge
+        return inf
 
     def quantile(self, share: float, alpha: float) -> tuple[float, float]:
         """Edges between which the quantile lies: an interval of level at least 1 - alpha, as fine as the buckets.

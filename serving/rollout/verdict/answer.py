@@ -29,7 +29,10 @@ _WORDS = {End.WIN: Word.WIN, End.HARM: Word.HARM, End.GUARDRAIL: Word.HARM, End.
 
 
 class Answer(BaseModel):
-    """What is known. `value` is the lift, a fraction of stable, null before the first look."""
+    """What is known. `value` is the lift, a fraction of stable, null before the first look.
+
+    `low` and `high` are null where stable's value is not told from 0; the difference has ends there, too.
+    """
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
@@ -39,6 +42,9 @@ class Answer(BaseModel):
     value: float | None
     low: float | None
     high: float | None
+    absolute: float | None = Field(description="candidate minus stable: what the sign is judged by")
+    absolute_low: float | None
+    absolute_high: float | None
     end: End = Field(description="why, more exactly")
     phase: Phase
     headline: str
@@ -59,6 +65,9 @@ def answer(found: Resource) -> Answer:
         value=look.primary.relative if look else None,
         low=look.primary.low if look else None,
         high=look.primary.high if look else None,
+        absolute=look.primary.absolute if look else None,
+        absolute_low=look.primary.absolute_low if look else None,
+        absolute_high=look.primary.absolute_high if look else None,
         end=said.end,
         phase=said.phase,
         headline=said.headline,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -11,16 +12,18 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from serving.rollout.verdict.answer import Answer, Word, answer
-from serving.rollout.verdict.faults import OtherBundleError, QuestionError, VerdictError
+from serving.rollout.verdict.faults import LateError, OtherBundleError, QuestionError, TooLongError, VerdictError
 from serving.rollout.verdict.source import Experiments
 
 MOST_BYTES = 65_536
 """Of a webhook's body; Flagger's are some hundred bytes."""
+BODY_SECONDS = 30.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _ROLLBACK = frozenset({Word.HARM, Word.INCONCLUSIVE})
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -77,7 +80,27 @@ def asgi(experiments: Experiments, registry: CollectorRegistry) -> Starlette:
         Route("/health/ready", ready),
         Route("/metrics", metrics),
     ]
-    return Starlette(routes=routes, exception_handlers={VerdictError: refused})
+    handlers = {VerdictError: refused, HTTPException: _no_route, 500: _fault}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def error_json(status: int, message: str) -> bytes:
+    """The body of every error; `serving.http_server.Refusal`."""
+    return orjson.dumps({"error": message})
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for this class"
+    here = "GET /v1/verdicts/NAMESPACE/NAME, POST /v1/flagger/confirm-promotion and /v1/flagger/rollback"
+    message = f"{request.method} {request.url.path[:200]}: {error.detail}; there are {here}"
+    status, headers = error.status_code, error.headers
+    return Response(error_json(status, message), status, headers, "application/json")
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    message = "a fault of the verdict service; its log has the details"
+    return Response(error_json(500, message), 500, media_type="application/json")
 
 
 def _gate(open_: bool, told: Answer) -> Response:
@@ -98,13 +121,24 @@ async def _ask(experiments: Experiments, named: dict[str, Any], bundle: str | No
     return told
 
 
+async def _body(request: Request) -> bytes:
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > MOST_BYTES:
+                    raise TooLongError(f"the body is longer than {MOST_BYTES} bytes; expected Flagger's payload")
+    except TimeoutError as error:
+        raise LateError(f"only {len(body)} bytes of the body came in {BODY_SECONDS:g} s; send it at once") from error
+    except ClientDisconnect as error:
+        raise QuestionError("the connection was closed before the body's end") from error
+    return body
+
+
 async def _hook(experiments: Experiments, request: Request) -> Answer:
     """Flagger sends the canary's name and namespace; metadata may name another experiment, and the bundle."""
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise QuestionError(f"the body is longer than {MOST_BYTES} bytes; expected Flagger's webhook payload")
+    body = await _body(request)
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError as error:

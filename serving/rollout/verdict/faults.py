@@ -34,3 +34,15 @@ class QuestionError(VerdictError):
 
     status = 400
     kind = "malformed"
+
+
+class TooLongError(QuestionError):
+    """A body that is longer than any webhook's."""
+
+    status = 413
+
+
+class LateError(QuestionError):
+    """A body that does not come."""
+
+    status = 408

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 
+from models.printable import log_to_stderr
 from serving.cluster.connection import connect
 from serving.cluster.errors import ClusterError
-from serving.rollout.verdict.app import asgi
+from serving.connections import DEFAULT_CONNECTIONS
+from serving.http_server import Server, server_config
+from serving.rollout.verdict.app import asgi, error_json
 from serving.rollout.verdict.source import ClusterExperiments
 
 PORT = 8097
@@ -26,18 +27,9 @@ GRACE_SECONDS = 10
 log = logging.getLogger("sightline.verdict")
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn without its signal handlers, which would end the process with the signal's code and not with 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals belong to `_serve`."""
-        yield
-
-
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal; return the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     given = _options().parse_args(argv)
     try:
         cluster = connect(given.context)
@@ -45,25 +37,28 @@ def main(argv: Sequence[str]) -> int:
         log.error("the verdict service cannot start: %s", error)
         return 1
     app = asgi(ClusterExperiments(cluster), CollectorRegistry())
-    config = uvicorn.Config(
+    config = server_config(
         app,
+        error_json,
+        grace_seconds=GRACE_SECONDS,
+        connections=given.max_connections,
         host=given.host,
         port=given.port,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
     )
     log.info("listening on %s:%d, experiments of %s", given.host, given.port, cluster.host)
-    return asyncio.run(_serve(_Server(config)))
+    return asyncio.run(_serve(Server(config)))
 
 
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m serving.rollout.verdict.run", allow_abbrev=False)
     options.add_argument("--host", default="0.0.0.0", help="where it listens (default: %(default)s)")
     options.add_argument("--port", type=_port, default=PORT, help="its port (default: %(default)s)")
+    options.add_argument(
+        "--max-connections",
+        type=_connections,
+        default=DEFAULT_CONNECTIONS,
+        help="connections at the same time; beyond, idle ones are closed (default: %(default)s)",
+    )
     options.add_argument("--context", help="context of the kubeconfig; in a pod its service account")
     return options
 
@@ -74,7 +69,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
-async def _serve(server: _Server) -> int:
+def _connections(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of connections; expected 1 to 100000")
+    return int(text)
+
+
+async def _serve(server: Server) -> int:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

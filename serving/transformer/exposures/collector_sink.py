@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 import httpx
 
-from models.experiments.events import EXPOSURE_TYPE
+from models.experiments.events import EXPOSURE_TYPE, KEY_HEADER, KEY_VARIABLE, key_fingerprint
+from serving.tls import CA_FILE, TlsError, advice, believed
 from serving.transformer.exposures.sink import ExposureError, Line, SinkError
 
 log = logging.getLogger("sightline.exposures")
@@ -21,6 +22,7 @@ log = logging.getLogger("sightline.exposures")
 CONTENT_TYPE = "application/cloudevents-batch+json"
 TOKEN_VARIABLE = "SIGHTLINE_COLLECTOR_TOKEN"
 TIMEOUT_SECONDS = 5.0
+_AWAY = "is it running, is the address right, does the network let this pod reach it?"
 _LONGEST_PAUSE = 30.0
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -40,8 +42,16 @@ class CollectorSink:
         if token and not (token.isascii() and token.isprintable()):
             raise ExposureError(f"{TOKEN_VARIABLE} has characters that no header can carry; expected printable ASCII")
         headers = {"content-type": CONTENT_TYPE} | ({"authorization": f"Bearer {token}"} if token else {})
+        if key := environment.get(KEY_VARIABLE):
+            headers[KEY_HEADER] = key_fingerprint(key.encode())
         self._url, self._source = url, f"/sightline/transformer/{socket.gethostname()}"
-        self._client = httpx.Client(headers=headers, timeout=timeout, trust_env=False, transport=transport)
+        try:
+            verify = believed(environment)
+        except TlsError as cause:
+            raise ExposureError(str(cause)) from cause
+        self._client = httpx.Client(
+            headers=headers, timeout=timeout, trust_env=False, transport=transport, verify=verify
+        )
 
     def write(self, batch: Sequence[Line]) -> int:
         """Post the batch. Raises SinkError: `again` for what may get better, as soon as Retry-After allows."""
@@ -51,7 +61,7 @@ class CollectorSink:
         except httpx.HTTPError as cause:
             raise SinkError(
                 f"the collector {self._url} does not answer: {cause or type(cause).__name__}; "
-                "is it running, is the address right, does the network let this pod reach it?"
+                f"{advice(cause, CA_FILE) or _AWAY}"
             ) from cause
         if not response.is_success:
             raise SinkError(

@@ -7,6 +7,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from models.files import sync_folder
+
 SUFFIX, PART = ".jsonl", ".part"
 _ABANDONED_SECONDS = 60.0  # a younger file may belong to a process that is about to lock it
 _TAIL = 1 << 16
@@ -25,7 +27,7 @@ class Part:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             os.close(handle)
             path.unlink(missing_ok=True)
@@ -105,12 +107,4 @@ def _name(path: Path, size: int) -> None:
         path.rename(path.with_name(path.name.removesuffix(PART)))
     else:
         path.unlink()
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)

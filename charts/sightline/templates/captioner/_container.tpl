@@ -11,6 +11,8 @@ env:
   # No telemetry.
   - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
   - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
+  # Ray's proxies bound what clients send, and answer it in this service's form.
+  - {name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, value: serving.captioner.proxy.bound_proxy}
   {{- with include "sightline.pod.env" . }}
   {{- . | nindent 2 }}
   {{- end }}

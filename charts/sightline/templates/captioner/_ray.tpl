@@ -6,7 +6,8 @@
 {{- $_ := set $batch $name $value }}
 {{- end }}
 proxy_location: EveryNode
-http_options: {host: 0.0.0.0, port: 8000}
+{{- $tls := ternary ", ssl_certfile: /etc/sightline/tls/tls.crt, ssl_keyfile: /etc/sightline/tls/tls.key" "" (eq (include "sightline.tls.shows" (dict "root" . "part" "captioner")) "true") }}
+http_options: {host: 0.0.0.0, port: 8000{{ $tls }}}
 logging_config: {enable_access_log: false}
 applications:
   - name: captioner
@@ -60,7 +61,7 @@ spec:
         timeoutSeconds: 5
         {{- else }}
         # The Serve proxy; a worker without replicas has none and gets no requests.
-        httpGet: {path: /-/healthz, port: serve}
+        httpGet: {path: /-/healthz, port: serve{{ if include "sightline.tls.shows" (dict "root" .root "part" "captioner") }}, scheme: HTTPS{{ end }}}
         timeoutSeconds: 5
         failureThreshold: 1
         {{- end }}
@@ -72,12 +73,18 @@ spec:
         failureThreshold: 120
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
+        {{- with include "sightline.tls.mount" (dict "root" .root "part" "captioner") }}
+        {{- . | trim | nindent 8 }}
+        {{- end }}
         {{- with include "sightline.pod.volumeMounts" $role }}
         {{- . | nindent 8 }}
         {{- end }}
   volumes:
     - name: tmp
       emptyDir: {}
+    {{- with include "sightline.tls.volume" (dict "root" .root "part" "captioner") }}
+    {{- . | trim | nindent 4 }}
+    {{- end }}
     {{- with include "sightline.pod.volumes" $role }}
     {{- . | nindent 4 }}
     {{- end }}

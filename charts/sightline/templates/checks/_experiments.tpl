@@ -15,6 +15,9 @@
 {{- include "sightline.checks.experimentsOnKserve" $kserve }}
 {{- end }}
 {{- include "sightline.checks.exposures" . }}
+{{- with $experiments.collector.token.existingSecret }}
+- experiments.collector.token.existingSecret: {{ . | quote }} has one token for every right, and each right has its own now. Leave it empty, and tokens are made; or name a Secret with the keys outcomes, exposures, evidence and forget in experiments.collector.tokens.existingSecret.
+{{- end }}
 {{- if and $experiments.controller.enabled (not $experiments.controller.serviceAccount.create) (not $experiments.controller.serviceAccount.name) }}
 - experiments.controller.serviceAccount: every pod of the namespace that has no account of its own would get the controller's rights, Deployments among them. Set create=true, or give the name of an account.
 {{- end }}
@@ -42,7 +45,7 @@
 {{- if and (not $url) (not $experiments.collector.enabled) }}
 - experiments.exposures.url: it is empty, and experiments.collector.enabled is false, so exposures have no place. Give a Redis stream, a folder or a collector elsewhere, or set experiments.collector.enabled=true.
 {{- else if contains "@" $url }}
-- experiments.exposures.url: it has user and password, and addresses are logged. Leave them out: Redis' password is the item store's, a collector's token is experiments.collector.token, or none.
+- experiments.exposures.url: it has user and password, and addresses are logged. Leave them out: Redis' password is the item store's, a collector's token is in experiments.collector.tokens.existingSecret, or none.
 {{- else if and $url (not (regexMatch "^(file:///[^?]+|rediss?://[^/]+(/[0-9]+)?[?](.*&)?stream=.+|https?://[^/]+/.+)" $url)) }}
 - experiments.exposures.url: {{ $url | quote }} is no place for exposures. Write redis://host:6379/0?stream=exposures, file:///exposures, or http://collector:8090/v1/exposures.
 {{- else if hasPrefix "file:///" $url }}

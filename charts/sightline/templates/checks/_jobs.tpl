@@ -1,6 +1,6 @@
 {{- define "sightline.checks.jobs" -}}
 {{- $jobs := .Values.jobs }}
-{{- include "sightline.checks.jobVolume" $jobs }}
+{{- include "sightline.checks.jobVolume" (dict "jobs" $jobs "claim" (include "sightline.jobs.claim" .)) }}
 {{- if and $jobs.recipe.inline (ne $jobs.recipe.name "demo") }}
 - jobs.recipe: name is {{ $jobs.recipe.name | quote }} and inline is set, which wins. Leave jobs.recipe.name as it is.
 {{- end }}
@@ -25,18 +25,20 @@
 {{- end }}
 {{- end }}
 
-{{/* Takes jobs. */}}
+{{/* Takes "jobs" (the values) and "claim", the volume's name or "". */}}
 {{- define "sightline.checks.jobVolume" -}}
-{{- $claim := or .volume.create .volume.existingClaim }}
-{{- if and .volume.create .volume.existingClaim }}
+{{- $claim := .claim }}
+{{- with .jobs }}
+{{- if and (eq (toString .volume.create) "true") .volume.existingClaim }}
 - jobs.volume: create is true and existingClaim is {{ .volume.existingClaim | quote }}. Set one of them.
 {{- end }}
-{{- if and .work.onVolume (not $claim) }}
+{{- if and (eq (toString .work.onVolume) "true") (not $claim) }}
 - jobs.work.onVolume: there is no volume. Set jobs.volume.existingClaim or jobs.volume.create.
 {{- end }}
 {{- range $path, $place := dict "jobs.data" .data "jobs.captions" .captions "jobs.tokenizer" .tokenizer "jobs.recipe.name" .recipe.name "jobs.store.uri" .store.uri "jobs.publish.bundle" .publish.bundle }}
 {{- if and (hasPrefix "/volume/" $place) (not $claim) }}
 - {{ $path }}: {{ $place | quote }} is on a volume that is not there. Set jobs.volume.existingClaim or jobs.volume.create.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -16,7 +16,7 @@ writes a line per fault, with the value's path, what is wrong and what to do; `c
 - global.{{ $key }}: there is no such value; known are imageRegistry, imagePullSecrets and pod. Correct or remove it.
 {{- end }}
 {{- end }}
-{{- range $role, $image := omit .Values.images "pullPolicy" }}
+{{- range $role, $image := omit .Values.images "pullPolicy" "requireDigest" }}
 {{- if and (eq $image.tag "latest") (not $image.digest) }}
 - images.{{ $role }}.tag: "latest" names another image every week, and pods of one role would differ. Give a version, or a digest.
 {{- end }}

@@ -12,21 +12,39 @@
 - --host=0.0.0.0
 - --metrics-port=8095
 - --health-port=8096
+{{- $collectors := .Values.experiments.controller.collectors }}
+{{- if include "sightline.experiments.runs" (dict "root" . "part" "collector") }}
+{{- $name := include "sightline.componentName" (dict "root" . "component" "collector") }}
+{{- $scheme := include "sightline.tls.http" (dict "root" . "part" "collector") }}
+{{- range list "" (printf ".%s" .Release.Namespace) (printf ".%s.svc" .Release.Namespace) (printf ".%s.svc.cluster.local" .Release.Namespace) }}
+{{- $collectors = append $collectors (printf "%s://%s%s:8090" $scheme $name .) }}
+{{- end }}
+{{- end }}
+- {{ printf "--collectors=%s" (join "," $collectors) | quote }}
+- {{ printf "--prometheus=%s" (join "," .Values.experiments.controller.prometheus) | quote }}
+- {{ printf "--bundles=%s" (join "," .Values.experiments.candidates.places) | quote }}
 {{- with include "sightline.experiments.candidateSecret" . }}
 - --store-secret={{ . }}
 {{- end }}
 {{- end }}
 
-{{/* The token of the collector; and the password of Redis, where the assignment is there. */}}
+{{/* Whose candidates are taken; the token of evidence and the key of inference; and the password of Redis, where the assignment is there. */}}
 {{- define "sightline.experiments.controllerEnv" -}}
-{{- include "sightline.experiments.tokenEnv" . }}
-{{- if and (eq .Values.experiments.assignments.via "redis") (include "sightline.items.secretName" .) }}
-- name: SIGHTLINE_OPERATOR_REDIS_PASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "sightline.items.secretName" . }}
-      key: {{ include "sightline.items.passwordKey" . }}
+{{- include "sightline.model.trustEnv" . }}
+{{- include "sightline.experiments.tokenEnv" (dict "root" . "right" "evidence") }}
+{{- include "sightline.experiments.inferenceKeyEnv" (dict "root" . "name" "SIGHTLINE_OPERATOR_TRITON_KEY") }}
+{{- include "sightline.tls.env" (dict "root" . "part" "collector") }}
+{{- if eq .Values.experiments.assignments.via "redis" }}
+{{- include "sightline.items.envAs" (dict "root" . "user" "controller" "prefix" "SIGHTLINE_OPERATOR_REDIS") }}
+{{- if include "sightline.tls.shows" (dict "root" . "part" "items") }}
+- {name: SIGHTLINE_OPERATOR_REDIS_CA_FILE, value: /etc/sightline/ca/items.crt}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The parts that it calls over TLS: Triton's HTTP has none. For "sightline.tls.authorities". */}}
+{{- define "sightline.experiments.controllerCalls" -}}
+parts: {{ ternary (list "collector" "items") (list "collector") (eq .Values.experiments.assignments.via "redis") | toJson }}
 {{- end }}
 
 {{/*

@@ -37,7 +37,7 @@ What experiments are made of, and how the roles reach it. Context of all: root.
 {{- end }}
 
 {{- define "sightline.experiments.collectorUrl" -}}
-{{- printf "http://%s:8090" (include "sightline.componentName" (dict "root" . "component" "collector")) }}
+{{- printf "%s://%s:8090" (include "sightline.tls.http" (dict "root" . "part" "collector")) (include "sightline.componentName" (dict "root" . "component" "collector")) }}
 {{- end }}
 
 {{- define "sightline.experiments.exposures" -}}
@@ -62,14 +62,44 @@ What experiments are made of, and how the roles reach it. Context of all: root.
       key: {{ .Values.experiments.pseudonyms.secretKey }}
 {{- end }}
 
-{{/* The collector's token, for the collector and those who ask it; nothing when it has none. */}}
+{{/* The Secret with the collector's tokens, one key per right: yours, or the one that is made with the collector; else nothing. */}}
+{{- define "sightline.experiments.tokensSecret" -}}
+{{- with .Values.experiments.collector.tokens.existingSecret }}{{ . }}
+{{- else }}{{ if include "sightline.experiments.runs" (dict "root" . "part" "collector") }}{{ include "sightline.experiments.tokensName" . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "sightline.experiments.tokensName" -}}
+{{- include "sightline.componentName" (dict "root" . "component" "collector-tokens") }}
+{{- end }}
+
+{{/* What a caller of the collector sends: the token of its one right. Takes (dict "root" $ "right" "exposures"). */}}
 {{- define "sightline.experiments.tokenEnv" -}}
-{{- with .Values.experiments.collector.token.existingSecret }}
+{{- with include "sightline.experiments.tokensSecret" .root }}
 - name: SIGHTLINE_COLLECTOR_TOKEN
   valueFrom:
-    secretKeyRef:
-      name: {{ . }}
-      key: {{ $.Values.experiments.collector.token.secretKey }}
+    secretKeyRef: {name: {{ . }}, key: {{ $.right }}}
+{{- end }}
+{{- end }}
+
+{{/*
+The key of inference over HTTP, for Triton and for the controller, which warms candidates so: beside the tokens. A Secret of yours may leave
+it out: then nobody has the key, and a candidate waits to be warmed. Triton's pods name it without experiments, too, so that these can be
+switched on without restarting them: candidates are pods of their own. Takes (dict "root" $ "name" VARIABLE).
+*/}}
+{{- define "sightline.experiments.inferenceKeyEnv" -}}
+{{- $name := .root.Values.experiments.collector.tokens.existingSecret | default (include "sightline.experiments.tokensName" .root) }}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef: {name: {{ $name }}, key: inference, optional: true}
+{{- end }}
+
+{{/* All rights, for the collector itself. A Secret of yours may leave out `forget`: then nobody can delete. */}}
+{{- define "sightline.experiments.tokensEnv" -}}
+{{- range list "outcomes" "exposures" "evidence" "forget" }}
+- name: SIGHTLINE_COLLECTOR_{{ upper . }}_TOKEN
+  valueFrom:
+    secretKeyRef: {name: {{ include "sightline.experiments.tokensSecret" $ }}, key: {{ . }}{{ if eq . "forget" }}, optional: true{{ end }}}
 {{- end }}
 {{- end }}
 

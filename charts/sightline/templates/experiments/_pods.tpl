@@ -10,19 +10,19 @@ imagePullPolicy: {{ include "sightline.pullPolicy" .root }}
 command: [python, -m, serving.rollout.{{ .module }}]
 {{- end }}
 
-{{/* Probes by HTTP. A start may wait for a claim to be recovered: 2 minutes. Takes (dict "port" "http"). */}}
+{{/* Probes by HTTP. A start may wait for a claim to be recovered: 2 minutes. Takes (dict "port" "http"), "live", "ready", may take "scheme". */}}
 {{- define "sightline.experiments.probes" -}}
 startupProbe:
-  httpGet: {path: {{ .live }}, port: {{ .port }}}
+  httpGet: {path: {{ .live }}, port: {{ .port }}{{ if eq (.scheme | default "http") "https" }}, scheme: HTTPS{{ end }}}
   periodSeconds: 2
   timeoutSeconds: 3
   failureThreshold: 60
 readinessProbe:
-  httpGet: {path: {{ .ready }}, port: {{ .port }}}
+  httpGet: {path: {{ .ready }}, port: {{ .port }}{{ if eq (.scheme | default "http") "https" }}, scheme: HTTPS{{ end }}}
   periodSeconds: 5
   timeoutSeconds: 3
 livenessProbe:
-  httpGet: {path: {{ .live }}, port: {{ .port }}}
+  httpGet: {path: {{ .live }}, port: {{ .port }}{{ if eq (.scheme | default "http") "https" }}, scheme: HTTPS{{ end }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6

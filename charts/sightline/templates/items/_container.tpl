@@ -1,26 +1,39 @@
 {{/*
 The container of the bundled store, without its name. Works with Debian's redis-server and with Valkey's image, which keeps
-the names redis-server and redis-cli. The password reaches Redis as the sha256 of a user's password in a file in memory: it is
-in no argument list and in no file in clear, and needs no quoting. Context: root.
+the names redis-server and redis-cli. Passwords reach Redis as sha256 in a file in memory: they are in no argument list and in
+no file in clear, and need no quoting. Probes are the user `reader`. Context: root.
 */}}
 {{- define "sightline.items.container" -}}
 {{- $items := dict "root" . "component" "items" "pod" .Values.items.pod -}}
+{{- $users := include "sightline.items.users" . | fromYaml -}}
+{{- $variables := dict -}}
+{{- range $user, $_ := $users -}}
+{{- $_ := set $variables $user (eq $user "reader" | ternary "REDISCLI_AUTH" (printf "%s_PASSWORD" (upper $user))) -}}
+{{- end -}}
 image: {{ include "sightline.image" (dict "root" . "name" "items") }}
 imagePullPolicy: {{ include "sightline.pullPolicy" . }}
 command: [sh, -ec]
 args:
   - |
     umask 077
-    digest=$(printf %s "$REDISCLI_AUTH" | sha256sum | cut -d ' ' -f 1)
-    echo "user default on #$digest ~* &* +@all" > /run/items/users.conf
-    unset REDISCLI_AUTH
+    user() { # name, password, rules
+      [ -n "$2" ] || { echo "the password of the user $1 is empty" >&2; exit 1; }
+      echo "user $1 on #$(printf %s "$2" | sha256sum | cut -d ' ' -f 1) resetchannels -@all $3"
+    }
+    {
+      echo "user default off resetkeys resetchannels -@all"
+      {{- range $user, $each := $users }}
+      user {{ $user }} "${{ get $variables $user }}" {{ regexReplaceAll "\\s+" $each.rules " " | trim | squote }}
+      {{- end }}
+    } > /run/items/users.conf
+    unset {{ values $variables | sortAlpha | join " " }}
     exec redis-server /etc/items/redis.conf
 env:
-  - name: REDISCLI_AUTH
+  {{- range $user, $variable := $variables }}
+  - name: {{ $variable }}
     valueFrom:
-      secretKeyRef:
-        name: {{ include "sightline.items.secretName" . }}
-        key: {{ include "sightline.items.passwordKey" . }}
+      secretKeyRef: {{ include "sightline.items.password" (dict "root" $ "user" $user) | fromYaml | toJson }}
+  {{- end }}
   {{- with include "sightline.pod.env" $items }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -31,7 +44,9 @@ envFrom:
 ports:
   - name: redis
     containerPort: 6379
-{{- $ping := "[ \"$(redis-cli -h 127.0.0.1 ping)\" = PONG ]" }}
+{{- $tls := ternary "--tls --cacert /etc/sightline/tls/ca.crt " "" (eq (include "sightline.tls.shows" (dict "root" . "part" "items")) "true") }}
+{{- $cli := printf "redis-cli -h 127.0.0.1 %s--user reader ping" $tls }}
+{{- $ping := printf "[ \"$(%s)\" = PONG ]" $cli }}
 startupProbe:
   exec: {command: [sh, -c, {{ $ping | quote }}]}
   periodSeconds: 2
@@ -42,7 +57,7 @@ readinessProbe:
   periodSeconds: 5
   timeoutSeconds: 5
 livenessProbe:
-  exec: {command: [sh, -c, {{ "redis-cli -h 127.0.0.1 ping >/dev/null" | quote }}]}
+  exec: {command: [sh, -c, {{ printf "%s >/dev/null" $cli | quote }}]}
   periodSeconds: 20
   timeoutSeconds: 10
   failureThreshold: 6
@@ -54,6 +69,9 @@ volumeMounts:
   - {name: config, mountPath: /etc/items, readOnly: true}
   - {name: run, mountPath: /run/items}
   - {name: data, mountPath: /data}
+  {{- with include "sightline.tls.mount" (dict "root" . "part" "items") }}
+  {{- . | trim | nindent 2 }}
+  {{- end }}
   {{- with include "sightline.pod.volumeMounts" $items }}
   {{- . | nindent 2 }}
   {{- end }}

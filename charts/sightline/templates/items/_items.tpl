@@ -9,13 +9,13 @@ How every role reaches the item store. Context of all: root.
 {{/* The store's URI, never with a password in it. */}}
 {{- define "sightline.items.uri" -}}
 {{- if include "sightline.items.bundled" . -}}
-redis://{{ include "sightline.componentName" (dict "root" . "component" "items") }}:6379/0
+{{ ternary "rediss" "redis" (eq (include "sightline.tls.shows" (dict "root" . "part" "items")) "true") }}://{{ include "sightline.componentName" (dict "root" . "component" "items") }}:6379/0
 {{- else -}}
 {{ .Values.items.redis.external.url }}
 {{- end -}}
 {{- end -}}
 
-{{/* Name of the Secret with the store's password; empty when the external store has none. */}}
+{{/* Name of the Secret with the store's passwords; empty when the external store has none. */}}
 {{- define "sightline.items.secretName" -}}
 {{- if include "sightline.items.bundled" . -}}
 {{- .Values.items.redis.bundled.existingSecret | default (include "sightline.componentName" (dict "root" . "component" "items")) -}}
@@ -24,29 +24,22 @@ redis://{{ include "sightline.componentName" (dict "root" . "component" "items")
 {{- end -}}
 {{- end -}}
 
-{{- define "sightline.items.passwordKey" -}}
-{{- ternary .Values.items.redis.bundled.passwordKey .Values.items.redis.external.passwordKey (eq (include "sightline.items.bundled" .) "true") -}}
+{{/* Environment of a process that reads the store, and of one that writes to it: YAML list, or empty. */}}
+{{- define "sightline.items.env" -}}
+{{- include "sightline.items.envAs" (dict "root" . "user" "reader" "prefix" "SIGHTLINE_STORE") }}
+{{- include "sightline.items.authority" . }}
 {{- end -}}
 
-{{/* Environment of a process that opens the store: YAML list, or empty. */}}
-{{- define "sightline.items.env" -}}
-{{- $external := .Values.items.redis.external -}}
-{{- $bundled := include "sightline.items.bundled" . -}}
-{{- with include "sightline.items.secretName" . }}
-- name: SIGHTLINE_STORE_PASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ . }}
-      key: {{ include "sightline.items.passwordKey" $ }}
-{{- if and (not $bundled) $external.usernameKey }}
-- name: SIGHTLINE_STORE_USERNAME
-  valueFrom:
-    secretKeyRef:
-      name: {{ . }}
-      key: {{ $external.usernameKey }}
-{{- end }}
-{{- end }}
-{{- if and (not $bundled) $external.caSecret }}
+{{- define "sightline.items.writerEnv" -}}
+{{- include "sightline.items.envAs" (dict "root" . "user" "writer" "prefix" "SIGHTLINE_STORE") }}
+{{- include "sightline.items.authority" . }}
+{{- end -}}
+
+{{- define "sightline.items.authority" -}}
+{{- if include "sightline.tls.shows" (dict "root" . "part" "items") }}
+- name: SIGHTLINE_STORE_CA_FILE
+  value: /etc/sightline/ca/items.crt
+{{- else if and (not (include "sightline.items.bundled" .)) .Values.items.redis.external.caSecret }}
 - name: SIGHTLINE_STORE_CA_FILE
   value: /etc/sightline/store-ca/ca.crt
 {{- end }}
@@ -71,11 +64,21 @@ redis://{{ include "sightline.componentName" (dict "root" . "component" "items")
 {{- end }}
 {{- end -}}
 
-{{/* Redis' own settings. The user and its password come from a file that the container writes at start (statefulset.yaml). */}}
+{{/* Redis' own settings. The users come from a file that the container writes at start (_container.tpl). */}}
 {{- define "sightline.items.conf" -}}
 {{- $bundled := .Values.items.redis.bundled -}}
 bind * -::*
+{{- if include "sightline.tls.shows" (dict "root" . "part" "items") }}
+port 0
+tls-port 6379
+tls-cert-file /etc/sightline/tls/tls.crt
+tls-key-file /etc/sightline/tls/tls.key
+tls-protocols "TLSv1.2 TLSv1.3"
+# Clients show no certificate: they have passwords.
+tls-auth-clients no
+{{- else }}
 port 6379
+{{- end }}
 dir /data
 daemonize no
 # Every write is appended, and on disk within a second; no snapshots beside it.

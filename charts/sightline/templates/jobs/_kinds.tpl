@@ -9,7 +9,6 @@ graceSeconds: {{ $jobs.graceSeconds }}
 workSize: {{ $jobs.work.sizeLimit }}
 credentialsSecret: {{ $jobs.store.credentialsSecret | quote }}
 accountName: jobs
-storage: true
 {{- end -}}
 
 {{/* Arguments that train and lift share: YAML list. Takes (dict "root" $ "kind" "train"). */}}
@@ -18,5 +17,5 @@ storage: true
 - --data={{ .root.Values.jobs.data }}
 - --captions={{ .root.Values.jobs.captions }}
 - --tokenizer={{ .root.Values.jobs.tokenizer }}
-- --work={{ include "sightline.jobs.work" .root }}
+- --work={{ include "sightline.jobs.work" . }}
 {{- end -}}

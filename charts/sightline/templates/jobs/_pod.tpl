@@ -37,12 +37,20 @@ env:
   - name: JOB_NAME
     valueFrom:
       fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}
+  {{- with ternary (include "sightline.model.trustEnv" .root | trim) "" (eq .kind "publish") }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if and .root.Values.model.signingSecret (has .kind (list "train" "publish")) }}
+  - name: SIGHTLINE_SIGNING_KEY
+    valueFrom:
+      secretKeyRef: {name: {{ .root.Values.model.signingSecret }}, key: key.pem}
+  {{- end }}
   {{- with .env }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
   {{- if .items }}
-  {{- with include "sightline.items.env" .root }}
-  {{- . | trim | nindent 2 }}
+  {{- with list (include "sightline.items.writerEnv" .root) (include "sightline.tls.env" (dict "root" .root "part" "captioner")) | join "\n" | trim }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- end }}
   {{- with include "sightline.pod.env" $role }}

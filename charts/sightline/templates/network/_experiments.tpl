@@ -24,8 +24,8 @@
 {{- end }}
 {{- if include "sightline.experiments.collects" . }}
 - {roles: [collector], ports: [8090]}
-{{- else if contains "://" (.Values.experiments.exposures.url | trimPrefix "file://") }}
-{{- include "sightline.network.external" (dict "root" . "when" true "ports" (list (include "sightline.network.port" .Values.experiments.exposures.url))) }}
+{{- else if and (contains "://" (.Values.experiments.exposures.url | trimPrefix "file://")) (not (include "sightline.items.stream" .)) }}
+{{- include "sightline.network.external" (dict "root" . "when" true "place" "exposures" "port" (include "sightline.network.port" .Values.experiments.exposures.url)) }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -48,7 +48,7 @@ collector:
     {{- if .Values.networkPolicy.outcomeClients }}
     - {peers: outcomeClients, ports: [8090]}
     {{- end }}
-    - {peers: monitoring, ports: [8090]}
+    - {peers: monitoring, ports: [8091]}
 {{- end }}
 {{- if include "sightline.experiments.runs" (dict "root" . "part" "controller") }}
 controller:

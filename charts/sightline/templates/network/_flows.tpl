@@ -37,7 +37,7 @@ transformer:
     {{- include "sightline.network.itemsOut" . | nindent 4 }}
     {{- include "sightline.network.external" (dict "root" . "when" (or (include "sightline.network.fetches" .) (include "sightline.network.fetchesCandidates" .))) | nindent 4 }}
     {{- include "sightline.network.experimentsOut" . | nindent 4 }}
-    {{- include "sightline.network.external" (dict "root" . "when" (eq .Values.ranker.mode "external") "ports" (list (include "sightline.network.port" (printf "tcp://%s" .Values.ranker.externalHost)))) | nindent 4 }}
+    {{- include "sightline.network.external" (dict "root" . "when" (eq .Values.ranker.mode "external") "place" "ranker" "port" (include "sightline.network.port" (printf "tcp://%s" .Values.ranker.externalHost))) | nindent 4 }}
 {{- end }}
 {{- if ne .Values.ranker.mode "external" }}
 ranker:
@@ -81,6 +81,7 @@ test:
 {{- define "sightline.network.jobFlows" -}}
 {{- $remote := list .Values.jobs.store.uri .Values.jobs.data .Values.jobs.captions .Values.jobs.recipe.name | join " " | contains "://" -}}
 {{- $external := include "sightline.network.external" (dict "root" . "when" $remote) -}}
+{{- $published := include "sightline.network.external" (dict "root" . "when" (or $remote (contains "://" .Values.jobs.publish.bundle))) -}}
 {{- /* A catalogue of one's own may name its pictures by URL. */ -}}
 {{- $pictures := include "sightline.network.external" (dict "root" . "when" (or $remote (not (hasPrefix "/opt/sightline/" .Values.jobs.data)))) -}}
 bootstrap:
@@ -106,5 +107,5 @@ lift:
     {{- $external | nindent 4 }}
 publish:
   out:
-    {{- $external | nindent 4 }}
+    {{- $published | nindent 4 }}
 {{- end -}}

@@ -12,10 +12,17 @@
 {{- if and (eq .Values.model.source "store") (contains "://" $uri) (not (hasPrefix "pvc://" $uri)) -}}true{{- end -}}
 {{- end -}}
 
-{{/* Takes root, "when" (nothing is allowed unless it is true) and "ports" beside those of networkPolicy.external. */}}
+{{/*
+Takes root, "when" (nothing is allowed unless it is true) and "place": items, captioner, ranker, exposures or rayState, whose addresses
+networkPolicy.external.places may name and whose "port" stands in a value; without one it is object storage and the like, at the
+ports of networkPolicy.external.
+*/}}
 {{- define "sightline.network.external" -}}
-{{- if and .when .root.Values.networkPolicy.external.to }}
-- {peers: external, ports: {{ concat .root.Values.networkPolicy.external.ports (.ports | default list) | toJson | replace "\"" "" }}}
+{{- $external := .root.Values.networkPolicy.external -}}
+{{- $place := .place | default "" -}}
+{{- $to := get $external.places $place | default $external.to -}}
+{{- if and .when $to }}
+- {peers: {{ ternary (printf "external.%s" $place) "external" (not (empty $place)) }}, ports: {{ ternary (list (.port | int)) $external.ports (not (empty $place)) | toJson }}}
 {{- end }}
 {{- end -}}
 
@@ -30,14 +37,14 @@
 {{- if include "sightline.items.bundled" . }}
 - {roles: [items], ports: [6379]}
 {{- else }}
-{{- include "sightline.network.external" (dict "root" . "when" true "ports" (list (include "sightline.network.port" .Values.items.redis.external.url))) }}
+{{- include "sightline.network.external" (dict "root" . "when" true "place" "items" "port" (include "sightline.network.port" .Values.items.redis.external.url)) }}
 {{- end }}
 {{- end -}}
 
 {{/* What uses a captioner that runs elsewhere. */}}
 {{- define "sightline.network.captionerUse" -}}
 {{- if eq .Values.captioner.mode "external" }}
-{{- include "sightline.network.external" (dict "root" . "when" true "ports" (list (include "sightline.network.port" .Values.captioner.externalUrl))) }}
+{{- include "sightline.network.external" (dict "root" . "when" true "place" "captioner" "port" (include "sightline.network.port" .Values.captioner.externalUrl)) }}
 {{- end }}
 {{- end -}}
 
@@ -46,7 +53,7 @@
 {{- $settings := .Values.captioner.settings -}}
 {{- include "sightline.network.external" (dict "root" . "when" (or (ne $settings.preset "tiny") ($settings.allow_urls | default false))) }}
 {{- $redis := .Values.captioner.rayService.faultTolerance -}}
-{{- include "sightline.network.external" (dict "root" . "when" (and (eq .Values.captioner.mode "rayservice") $redis.enabled) "ports" (list (include "sightline.network.port" (printf "redis://%s" $redis.redisAddress)))) }}
+{{- include "sightline.network.external" (dict "root" . "when" (and (eq .Values.captioner.mode "rayservice") $redis.enabled) "place" "rayState" "port" (include "sightline.network.port" (printf "redis://%s" $redis.redisAddress))) }}
 {{- end -}}
 
 {{/* One side of a flow as a NetworkPolicy rule. Takes root, "flow" and "side" (from or to). */}}
@@ -54,6 +61,9 @@
 {{- $peers := dict "clients" (.root.Values.networkPolicy.clients | default (list (dict "podSelector" dict))) -}}
 {{- $peers = merge $peers (dict "external" .root.Values.networkPolicy.external.to "kubeApi" .root.Values.networkPolicy.kubeApi.to) -}}
 {{- $peers = merge $peers (dict "prometheus" .root.Values.networkPolicy.prometheus.to) -}}
+{{- range $place, $to := .root.Values.networkPolicy.external.places -}}
+{{- $_ := set $peers (printf "external.%s" $place) ($to | default $.root.Values.networkPolicy.external.to) -}}
+{{- end -}}
 - {{ .side }}:
   {{- range .flow.roles }}
     - podSelector:

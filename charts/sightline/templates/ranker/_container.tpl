@@ -15,17 +15,42 @@ args:
   - --metrics-port=8002
   - --work-dir=/tmp/ranker
   - --exit-timeout-seconds={{ .Values.ranker.graceSeconds }}
+  - --connection-age-seconds={{ include "sightline.ranker.connectionAge" . }}
   {{- if include "sightline.gpu" .Values.ranker.resources }}
   - --device=gpu
+  {{- end }}
+  {{- if include "sightline.tls.shows" (dict "root" . "part" "ranker") }}
+  - --tls-certificate=/etc/sightline/tls/tls.crt
+  - --tls-key=/etc/sightline/tls/tls.key
+  {{- end }}
+  {{- if .Values.model.force }}
+  - --force=true
+  {{- end }}
+  {{- if .Values.ranker.openInference }}
+  - --open-inference=true
   {{- end }}
 {{ include "sightline.ranker.rest" (dict "root" . "layout" "bundle") | trim }}
 {{- end }}
 
-{{/* The connection age makes gRPC clients look the pods' addresses up again, and so find new pods. */}}
+{{/*
+The connection age makes gRPC clients look the pods' addresses up again, and so find new pods. Loading runs a model's code for whoever
+asks, and the other APIs look into the server: nothing is loaded after the start, and the key of the rest is made at each start and told
+to nobody, as our own image does. Nothing here uses them; a Secret would only be one more thing to steal. Inference over HTTP wants a key,
+too, as some bodies of such calls end Triton: the controller has one, for candidates.
+*/}}
 {{- define "sightline.ranker.triton" -}}
+{{- $restricted := "model-repository,shared-memory,statistics,trace,logging:x-sightline-triton-key=$key" -}}
 image: {{ include "sightline.image" (dict "root" . "name" "triton") }}
 imagePullPolicy: {{ include "sightline.pullPolicy" . }}
-command: [tritonserver]
+command:
+  - sh
+  - -ec
+  - |
+    key=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+    [ "${#key}" -eq 64 ] || { echo "no random key can be made from /dev/urandom" >&2; exit 1; }
+    exec tritonserver "$@" --http-restricted-api={{ $restricted }} --grpc-restricted-protocol={{ $restricted }}
+    {{- if not .Values.ranker.openInference }} --http-restricted-api=inference:x-sightline-triton-key=${SIGHTLINE_RANKER_INFERENCE_KEY:-$key}{{ end }}
+  - tritonserver
 args:
   - --model-repository=/mnt/models
   - --grpc-port=9000
@@ -33,7 +58,13 @@ args:
   - --metrics-port=8002
   - --disable-auto-complete-config
   - --exit-timeout-secs={{ .Values.ranker.graceSeconds }}
-  - --grpc-max-connection-age=60000
+  - --grpc-max-connection-age={{ include "sightline.ranker.connectionAge" . }}000
+  - --model-control-mode=none
+  {{- if include "sightline.tls.shows" (dict "root" . "part" "ranker") }}
+  - --grpc-use-ssl=true
+  - --grpc-server-cert=/etc/sightline/tls/tls.crt
+  - --grpc-server-key=/etc/sightline/tls/tls.key
+  {{- end }}
 {{ include "sightline.ranker.rest" (dict "root" . "layout" "repository") | trim }}
 {{- end }}
 
@@ -42,7 +73,9 @@ args:
 {{- $ranker := .root.Values.ranker }}
 {{- $pod := dict "root" .root "component" "ranker" "pod" $ranker.pod }}
 {{- $http := ternary "triton-http" "http" (eq (include "sightline.ranker.collocated" .root) "true") }}
-{{- with include "sightline.pod.env" $pod }}
+{{- $trust := ternary (include "sightline.model.trustEnv" .root | trim) "" (eq .layout "bundle") }}
+{{- $key := include "sightline.experiments.inferenceKeyEnv" (dict "root" .root "name" "SIGHTLINE_RANKER_INFERENCE_KEY") | trim }}
+{{- with without (list $trust $key (include "sightline.pod.env" $pod | trim)) "" | join "\n" }}
 env:
   {{- . | nindent 2 }}
 {{- end }}
@@ -76,6 +109,9 @@ securityContext:
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   - {name: shm, mountPath: /dev/shm}
+  {{- with include "sightline.tls.mount" (dict "root" .root "part" "ranker") }}
+  {{- . | trim | nindent 2 }}
+  {{- end }}
   {{- if not (include "sightline.ranker.kserveStorage" .root) }}
   {{- with include "sightline.model.volumeMounts" . }}
   {{- . | trim | nindent 2 }}
@@ -84,6 +120,11 @@ volumeMounts:
   {{- with include "sightline.pod.volumeMounts" $pod }}
   {{- . | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{/* What a mesh or gateway may know of Triton's gRPC port: it is no clear text where it speaks TLS. */}}
+{{- define "sightline.ranker.appProtocol" -}}
+{{- if not (include "sightline.tls.shows" (dict "root" . "part" "ranker")) }}, appProtocol: kubernetes.io/h2c{{ end }}
 {{- end }}
 
 {{/* Whether KServe's storage initializer brings the model, and no init container of ours. */}}
@@ -104,6 +145,14 @@ volumeMounts:
 {{- toYaml $layouts }}
 {{- end }}
 
+{{/*
+Seconds: half of preStop. When a pod ends, its gRPC clients have looked the addresses up again and gone before Triton refuses calls, which
+it does for two seconds on the connections that are left.
+*/}}
+{{- define "sightline.ranker.connectionAge" -}}
+{{- max 1 (div .Values.ranker.preStopSeconds 2) }}
+{{- end }}
+
 {{/* Seconds until the pod is killed: preStop, the calls in progress, and some for leaving. */}}
 {{- define "sightline.ranker.killSeconds" -}}
 {{- add .Values.ranker.preStopSeconds .Values.ranker.graceSeconds 10 }}
@@ -114,6 +163,9 @@ volumeMounts:
   emptyDir: {}
 - name: shm
   emptyDir: {medium: Memory, sizeLimit: {{ .Values.ranker.shmSize }}}
+{{- with include "sightline.tls.volume" (dict "root" . "part" "ranker") }}
+{{ . | trim }}
+{{- end }}
 {{- with include "sightline.pod.volumes" (dict "root" . "component" "ranker" "pod" .Values.ranker.pod) }}
 {{ . }}
 {{- end }}

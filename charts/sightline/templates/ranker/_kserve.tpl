@@ -36,7 +36,7 @@ serving.kserve.io/autoscalerClass: {{ ternary .autoscaling.by "none" .autoscalin
 
 {{/* The Triton repository that KServe downloads or mounts; its model's folder has the model's name. */}}
 {{- define "sightline.kserve.storageUri" -}}
-{{- .Values.ranker.inferenceService.storageUri | default (printf "%s/repository" (trimSuffix "/" .Values.model.uri)) }}
+{{- .Values.ranker.inferenceService.storageUri | default (printf "%s/repository" (regexReplaceAll "@sha256:.*$" .Values.model.uri "" | trimSuffix "/")) }}
 {{- end }}
 
 {{/* The pod of KServe's predictor, and of its transformer; the containers' specs are those of the Deployments. */}}

@@ -14,8 +14,10 @@
 - --bundle={{ include "sightline.model.demo" . }}
 {{- end }}
 - --model={{ .Values.model.name }}
-- --user={{ $tests.user }}
-- --items={{ join "," $tests.items }}
+- {{ printf "--user=%v" $tests.user | quote }}
+{{- range $tests.items }}
+- {{ printf "--item=%v" . | quote }}
+{{- end }}
 - --{{ ternary "known" "any" $tests.known }}
 - --wait={{ $tests.waitSeconds }}
 {{- end -}}

@@ -12,6 +12,10 @@ args:
   - --store={{ include "sightline.items.uri" . }}
   - --predictor_host={{ include "sightline.ranker.grpcTarget" . }}
   - --predictor_protocol=grpc-v2
+  {{- if include "sightline.tls.shows" (dict "root" . "part" "ranker") }}
+  - --predictor_ca_file=/etc/sightline/ca/ranker.crt
+  - --predictor_tls_name={{ include "sightline.componentName" (dict "root" . "component" "ranker") }}
+  {{- end }}
   - --host=0.0.0.0
   - --http_port=8080
   - --grpc_port=8081
@@ -22,7 +26,7 @@ args:
   {{- range $name, $value := $transformer.settings }}
   - {{ printf "--%s=%s" $name (include "sightline.text" $value) | quote }}
   {{- end }}
-{{- $env := list (include "sightline.items.env" .) (include "sightline.transformer.experimentEnv" .) (include "sightline.pod.env" $pod) }}
+{{- $env := list (include "sightline.model.trustEnv" .) (include "sightline.items.env" .) (include "sightline.transformer.experimentEnv" .) (include "sightline.pod.env" $pod) }}
 {{- with without $env "" | join "\n" | trim }}
 env:
   {{- . | nindent 2 }}
@@ -60,6 +64,9 @@ volumeMounts:
   {{- with include "sightline.model.volumeMounts" $model }}
   {{- . | trim | nindent 2 }}
   {{- end }}
+  {{- with include "sightline.tls.authoritiesMount" (include "sightline.transformer.calls" . | fromYaml | merge (dict "root" .)) }}
+  {{- . | trim | nindent 2 }}
+  {{- end }}
   {{- with include "sightline.items.volumeMounts" . }}
   {{- . | trim | nindent 2 }}
   {{- end }}
@@ -69,6 +76,11 @@ volumeMounts:
   {{- with include "sightline.pod.volumeMounts" $pod }}
   {{- . | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{/* The parts that it calls, for "sightline.tls.authorities". */}}
+{{- define "sightline.transformer.calls" -}}
+parts: {{ ternary (list "ranker" "items" "collector") (list "ranker" "items") (eq (include "sightline.experiments.collects" .) "true") | toJson }}
 {{- end }}
 
 {{/* Seconds until the pod is killed: preStop, the calls in progress, and some for leaving. */}}
@@ -86,6 +98,9 @@ volumeMounts:
 
 {{/* Without /tmp, which the containers of one pod share. */}}
 {{- define "sightline.transformer.extraVolumes" -}}
+{{- with include "sightline.tls.authorities" (include "sightline.transformer.calls" . | fromYaml | merge (dict "root" .)) }}
+{{ . | trim }}
+{{- end }}
 {{- with include "sightline.items.volumes" . }}
 {{ . | trim }}
 {{- end }}
@@ -105,11 +120,17 @@ graceSeconds: {{ include "sightline.transformer.killSeconds" . }}
 token: {{ eq (include "sightline.experiments.transformerAsksApi" .) "true" }}
 {{- end }}
 
-{{/* Pseudonyms, and the token of the collector that exposures go to. */}}
+{{/* Pseudonyms, and the token of exposures where they go to a collector: ours, or one elsewhere that has a Secret of yours. */}}
 {{- define "sightline.transformer.experimentEnv" -}}
 {{- if .Values.experiments.enabled }}
 {{- include "sightline.experiments.pseudonymEnv" . }}
-{{- include "sightline.experiments.tokenEnv" . }}
+{{- $elsewhere := and .Values.experiments.collector.tokens.existingSecret (hasPrefix "http" .Values.experiments.exposures.url) }}
+{{- if or (include "sightline.experiments.collects" .) $elsewhere }}
+{{- include "sightline.experiments.tokenEnv" (dict "root" . "right" "exposures") }}
+{{- end }}
+{{- if include "sightline.experiments.collects" . }}
+{{- include "sightline.tls.env" (dict "root" . "part" "collector") }}
+{{- end }}
 {{- end }}
 {{- end }}
 
