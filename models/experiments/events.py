@@ -30,7 +30,8 @@ Short = Annotated[str, StringConstraints(max_length=64)]
 MOST_ITEMS = 4096
 MOST_DETAIL = 256 << 10
 """Characters of an exposure's items together."""
-EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+EVENT_NAME = r"^[a-z][a-z0-9_]{0,62}$"
+EventName = Annotated[str, StringConstraints(pattern=EVENT_NAME)]
 Seconds = Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False)]
 
 

@@ -31,7 +31,7 @@ class ArmNaming:
             why = f"this server was started without {KEY_VARIABLE}, so nobody may"
         raise ForbiddenError(
             f"header {self.header} names an arm, which is for those with the right to: {why}. The key is "
-            f"{KEY_VARIABLE} of the transformer (in the chart by transformer.pod.env); leave "
+            f"{KEY_VARIABLE} of the transformer (in the chart the key arm of the Secret …-collector-tokens); leave "
             f"{self.header} out to get the user's own arm"
         )
 

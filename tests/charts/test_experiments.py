@@ -173,11 +173,30 @@ def test_the_generated_key_is_long_enough_and_another_one_in_every_installation(
 def test_a_token_for_each_right_is_made_and_is_another_one_in_every_installation() -> None:
     """Without any value of the user's: an empty token was how false outcomes decided an experiment."""
     made = [one(rendered(ON), "Secret", "sightline-collector-tokens")["data"] for _ in range(2)]
-    assert made[0].keys() == made[1].keys() == {*Right, "inference"}
+    assert made[0].keys() == made[1].keys() == {*Right, "inference", "arm"}
     tokens = [base64.b64decode(token) for each in made for token in each.values()]
     assert len(set(tokens)) == 2 * len(made[0])
     assert all(len(token) >= LEAST_CHARACTERS for token in tokens)
     assert "lookup" in (CHART / "templates" / "experiments" / "collector-tokens.yaml").read_text()
+
+
+def test_the_key_of_who_may_name_an_arm_is_the_transformers_alone_and_may_be_the_users_own() -> None:
+    def named(*settings: str) -> dict[str, Any]:
+        """What each Deployment and StatefulSet has as SIGHTLINE_ARM_KEY."""
+        found: dict[str, Any] = {}
+        for each in rendered(*settings):
+            for container in each.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
+                for entry in container.get("env", ()):
+                    if entry["name"] == "SIGHTLINE_ARM_KEY":
+                        assert each["metadata"]["name"] not in found, "once"
+                        found[each["metadata"]["name"]] = entry.get("value") or entry["valueFrom"]["secretKeyRef"]
+        return found
+
+    made = {"name": "sightline-collector-tokens", "key": "arm", "optional": True}
+    assert named(ON) == {"sightline-transformer": made}
+    assert named() == {}
+    own = [f"transformer.pod.env[0].{field}" for field in ("name=SIGHTLINE_ARM_KEY", "value=a key of the user's own")]
+    assert named(ON, *own) == {"sightline-transformer": "a key of the user's own"}
 
 
 @with_experiments

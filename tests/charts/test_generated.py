@@ -118,10 +118,10 @@ def test_manifests_ask_for_the_secrets_that_their_head_says_how_to_make(name: st
     found = [each for one in built(name) for each in references(one) if needed or not each.get("optional")]
     named = {(each["name"], each["key"]) for each in found}
     expected = {("sightline-items", "password"), ("sightline-items", "reader-password")}
-    tokens = {("sightline-collector-tokens", right) for right in (*Right, "inference")}
+    tokens = {("sightline-collector-tokens", right) for right in (*Right, "inference", "arm")}
     if name == EXPERIMENTS:
         expected |= {("sightline-pseudonyms", "key")} | tokens
-        rights = " ".join((*Right, "inference"))
+        rights = " ".join((*Right, "inference", "arm"))
         assert f"create secret generic sightline-collector-tokens \\\n#     $(for k in {rights}; do" in head
     assert named == expected
     commands = head.replace("\\\n#", "").splitlines()

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from models.experiments.events import EXPOSURE_TYPE, MOST_DETAIL, Exposure, Outcome, key_fingerprint
 from serving.rollout.collector.faults import Fault, RequestError, first_fault, shown
+from serving.rollout.collector.ranges import ValueRanges
 
 FUTURE_SECONDS = 300.0
 """Clocks may differ by so much: an event of a later time is refused."""
@@ -58,10 +59,17 @@ class Batch(Generic[Row]):
 
 
 class EventReader:
-    """Reads events. `now` gives seconds since 1970; `age` is the most that an event may be older, in seconds."""
+    """Reads events.
 
-    def __init__(self, key: bytes, *, now: Callable[[], float], age: float, limit: int) -> None:
+    `now` gives seconds since 1970; `age` is the most that an event may be older, in seconds; `ranges` are the values
+    that outcomes may have.
+    """
+
+    def __init__(
+        self, key: bytes, *, now: Callable[[], float], age: float, limit: int, ranges: ValueRanges | None = None
+    ) -> None:
         self._key, self._now, self._age, self._limit = key, now, age, limit
+        self._ranges = ranges or ValueRanges({})
         self.key_fingerprint = key_fingerprint(key)
         self._short_key = hashlib.sha256(key).digest()  # blake2b takes at most 64 bytes
 
@@ -140,6 +148,9 @@ class EventReader:
             return Fault(index, *first_fault(cause))
         if 0 < abs(event.value) < _SMALLEST_VALUE:
             return Fault(index, "value", shown(event.value), f"0, or a magnitude of at least {_SMALLEST_VALUE:g}")
+        stated = self._ranges.of(event.event)
+        if stated is not None and event.value not in stated:
+            return Fault(index, "value", shown(event.value), f"{stated}, the range of {event.event} (--value-ranges)")
         return self._untimely(index, "time", event.time) or OutcomeRow(
             index, self._id(event.id), self._user(event.user), event.event, event.time, event.value, event.item
         )

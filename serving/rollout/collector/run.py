@@ -64,7 +64,7 @@ async def _serve(settings: Settings, key: bytes, rights: Rights, listener: socke
     writer = Writer(connection, ledger, metrics)
     seconds = settings.retention_days * DAY
     collector = Collector(
-        EventReader(key, now=time.time, age=seconds, limit=settings.max_batch),
+        EventReader(key, now=time.time, age=seconds, limit=settings.max_batch, ranges=settings.ranges),
         writer,
         Asking(settings.database, settings.evidence_seconds),
         metrics,

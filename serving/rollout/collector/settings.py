@@ -4,12 +4,13 @@ from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from models.experiments.events import KEY_BYTES, KEY_VARIABLE
 from models.local_path import LocalPath
 from serving.arguments import SettingsError, parser_of, read
 from serving.connections import DEFAULT_CONNECTIONS
+from serving.rollout.collector.ranges import FORM, ValueRanges, read_ranges
 from serving.rollout.collector.rights import FORMER_VARIABLE, VARIABLES
 from serving.rollout.collector.words import DEFAULT_LIMIT
 from serving.tls import Certificate, shown
@@ -24,6 +25,14 @@ __all__ = [
 
 ENVIRONMENT_PREFIX = "SIGHTLINE_COLLECTOR_"
 DAY = 86400
+
+
+def _readable(text: str) -> str:
+    try:
+        read_ranges(text)
+    except ValueError as cause:
+        raise ValueError(f"value_ranges: {cause}") from cause
+    return text
 
 
 class Settings(BaseModel):
@@ -52,6 +61,9 @@ class Settings(BaseModel):
     late_seconds: Annotated[
         float, Field(ge=0, description="An event that arrives so long after its time is counted as late; it counts")
     ] = 3600
+    value_ranges: Annotated[
+        str, AfterValidator(_readable), Field(description=f"Values that outcomes may have, others are refused: {FORM}")
+    ] = ""
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 28, description="Largest body of a request")] = 8 << 20
     max_batch: Annotated[int, Field(ge=1, le=100_000, description="Most events in a request")] = 5000
     max_names: Annotated[
@@ -93,6 +105,11 @@ class Settings(BaseModel):
             )
         shown(self.tls_certificate, self.tls_key)
         return self
+
+    @property
+    def ranges(self) -> ValueRanges:
+        """The values that outcomes may have, by event."""
+        return read_ranges(self.value_ranges)
 
     @property
     def certificate(self) -> Certificate | None:

@@ -94,6 +94,15 @@ switched on without restarting them: candidates are pods of their own. Takes (di
     secretKeyRef: {name: {{ $name }}, key: inference, optional: true}
 {{- end }}
 
+{{/* The key of those who may name the arm that answers (x-sightline-arm). Without it, or where a Secret of yours leaves it out, nobody may. */}}
+{{- define "sightline.experiments.armKeyEnv" -}}
+{{- with include "sightline.experiments.tokensSecret" . }}
+- name: SIGHTLINE_ARM_KEY
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: arm, optional: true}
+{{- end }}
+{{- end }}
+
 {{/* All rights, for the collector itself. A Secret of yours may leave out `forget`: then nobody can delete. */}}
 {{- define "sightline.experiments.tokensEnv" -}}
 {{- range list "outcomes" "exposures" "evidence" "forget" }}

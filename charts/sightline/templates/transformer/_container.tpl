@@ -124,6 +124,9 @@ token: {{ eq (include "sightline.experiments.transformerAsksApi" .) "true" }}
 {{- define "sightline.transformer.experimentEnv" -}}
 {{- if .Values.experiments.enabled }}
 {{- include "sightline.experiments.pseudonymEnv" . }}
+{{- if not (contains "name: SIGHTLINE_ARM_KEY" (include "sightline.pod.env" (dict "root" . "component" "transformer" "pod" .Values.transformer.pod))) }}
+{{- include "sightline.experiments.armKeyEnv" . }}
+{{- end }}
 {{- $elsewhere := and .Values.experiments.collector.tokens.existingSecret (hasPrefix "http" .Values.experiments.exposures.url) }}
 {{- if or (include "sightline.experiments.collects" .) $elsewhere }}
 {{- include "sightline.experiments.tokenEnv" (dict "root" . "right" "exposures") }}
