@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Of the tests: each runs whole folders, which share servers.
+PROCESSES ?= 2
 
 # No tool here may call home.
 export RAY_USAGE_STATS_ENABLED := 0
@@ -10,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiment-demo up down test check format images base-image bench experiment-bench captioner lock audit audit-lock sbom pin-images chart kind-up e2e clean
+.PHONY: help setup demo experiment-demo up down test test-again check format images base-image bench experiment-bench captioner lock audit audit-lock sbom pin-images chart kind-up e2e clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -34,8 +36,11 @@ up: $(READY) ## start the stack and leave it running
 down: $(READY) ## stop what `make up` started
 	$(BIN)/sightline down
 
-test: $(READY) ## run the tests
-	$(BIN)/python -m pytest
+test: $(READY) ## run the tests, in two processes (make test PROCESSES=0 for one)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --no-loadscope-reorder
+
+test-again: $(READY) ## run those tests that failed the last time, one after the other
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 check: $(READY) ## format, lint, types, import rules, the chart and what is generated from it
 	$(BIN)/ruff format --check .

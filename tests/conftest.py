@@ -11,6 +11,8 @@ import pytest
 import s3fs
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # By what they took, longest first: the last folder of a run should be a short one.
 HEAVY = ("stack", "charts", "transformer", "jobs", "serving_captioner", "replay", "operator", "cli", "training")
@@ -26,17 +28,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--keep-namespace", action="store_true", help="Leave the tests' namespaces for a look at them.")
 
 
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).parts[0]
+class FolderScheduling(LoadScopeScheduling):
+    """Tests of one folder share servers, so that one of the processes runs all of them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.split("/")[1]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderScheduling:
+    return FolderScheduling(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of one folder share servers, so that one worker runs them; the folders that take longest go first."""
-    if config.getoption("numprocesses", 0):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_folder(item)))
-        items.sort(key=lambda item: HEAVY.index(_folder(item)) if _folder(item) in HEAVY else len(HEAVY))
+    folders = {item: item.path.relative_to(Path(__file__).parent).parts[0] for item in items}
+    items.sort(key=lambda item: HEAVY.index(folders[item]) if folders[item] in HEAVY else len(HEAVY))
     if config.getoption("--kubeconfig") is None:
         skip = pytest.mark.skip(reason="needs a cluster: make e2e KUBECONFIG=path, or pytest --kubeconfig path")
         for item in items:
