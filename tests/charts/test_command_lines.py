@@ -36,6 +36,7 @@ from serving.rollout.evidence.collector import TOKEN_VARIABLE
 from serving.rollout.operator import settings as operator
 from serving.rollout.verdict import run as verdict
 from serving.tls import CA_FILE
+from serving.transformer import naming
 from serving.transformer import settings as transformer
 from training import job_arguments as job
 
@@ -58,6 +59,7 @@ OTHERS = {
     trust.KEYS,
     trust.REQUIRE,
     SIGNING_KEY,
+    naming.KEY_VARIABLE,
 }
 TRITON = {
     *(
