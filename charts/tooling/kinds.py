@@ -120,6 +120,19 @@ VOLUME = closed(
     ),
 )
 
+# Of security contexts; a null takes the chart's value away.
+NUMBER_OR_NULL: Schema = {"type": ["integer", "null"], "minimum": 0}
+WORD_OR_NULL: Schema = {"type": ["string", "null"]}
+FLAG_OR_NULL: Schema = {"type": ["boolean", "null"]}
+SECURITY: dict[str, Schema] = {
+    "runAsNonRoot": FLAG_OR_NULL,
+    "runAsUser": NUMBER_OR_NULL,
+    "runAsGroup": NUMBER_OR_NULL,
+    "seccompProfile": closed("type", type=NAME, localhostProfile=TEXT) | {"type": ["object", "null"]},
+    "appArmorProfile": closed("type", type=NAME, localhostProfile=TEXT) | {"type": ["object", "null"]},
+    "seLinuxOptions": closed(level=TEXT, role=TEXT, type=TEXT, user=TEXT) | {"type": ["object", "null"]},
+}
+
 # The API server refuses other names too, but only when the pod is made.
 RESOURCES: Schema = {
     "type": "object",
@@ -168,7 +181,29 @@ KUBERNETES: dict[str, Schema] = {
             readOnly=FLAG,
         )
     ),
-    "imagePullSecrets": many(closed("name", name=NAME)),
+    "imagePullSecrets": many({"anyOf": [NAME, closed("name", name=NAME)]}),
+    # Whole containers of a site's own: the API server judges them.
+    "containers": many({"type": "object", "required": ["name", "image"], "properties": {"name": NAME, "image": NAME}}),
+    "hostAliases": many(closed("ip", ip=NAME, hostnames=many(NAME))),
+    "dnsConfig": closed(
+        nameservers=many(NAME), searches=many(NAME), options=many(closed("name", name=NAME, value=TEXT))
+    ),
+    "podSecurityContext": closed(
+        **SECURITY,
+        fsGroup=NUMBER_OR_NULL,
+        fsGroupChangePolicy=WORD_OR_NULL,
+        supplementalGroups={"type": ["array", "null"], "items": COUNT},
+        supplementalGroupsPolicy=WORD_OR_NULL,
+        sysctls={"type": ["array", "null"], "items": closed("name", "value", name=NAME, value=TEXT)},
+    ),
+    "securityContext": closed(
+        **SECURITY,
+        allowPrivilegeEscalation=FLAG_OR_NULL,
+        privileged=FLAG_OR_NULL,
+        readOnlyRootFilesystem=FLAG_OR_NULL,
+        procMount=WORD_OR_NULL,
+        capabilities=closed(add=many(NAME), drop=many(NAME)) | {"type": ["object", "null"]},
+    ),
     "networkPolicyPeers": many(
         closed(
             podSelector=SELECTOR,

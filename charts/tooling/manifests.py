@@ -63,7 +63,8 @@ OVERLAY = """\
 #     --from-literal=reader-password="$(openssl rand -hex 24)"
 #   kubectl --namespace sightline create secret generic {pseudonyms} --from-literal=key="$(openssl rand -hex 24)"
 #   kubectl --namespace sightline create secret generic {tokens} \\
-#     $(for k in outcomes exposures evidence forget inference arm; do echo --from-literal=$k=$(openssl rand -hex 24); done)
+#     $(for k in outcomes exposures evidence forget inference arm; do \\
+#         echo --from-literal=$k=$(openssl rand -hex 24); done)
 # It is manifests/kind with what experiments add and change; the node needs 2 GB more. The last three commands make the
 # item store's passwords, the key of the users' pseudonyms, and the collector's tokens, one for each right, with the
 # keys by which the controller warms candidates and a person names the arm that answers, once.

@@ -125,6 +125,8 @@ REFUSED: dict[str, set[str]] = {
         "jobs.train.gpus",
         "jobs.train.schedule",
     },
+    "jobs.train.gpus=2,jobs.train.resources.limits.nvidia\\.com/mig-1g\\.5gb=1": {"jobs.train.gpus"},
+    "enabled=false": {"enabled"},
     "jobs.lift.enabled=true,jobs.captions=none": {"jobs.lift.enabled"},
     "jobs.backfill.enabled=true,captioner.mode=off": {"jobs.backfill.enabled", "jobs.captions"},
     "jobs.volume.create=true,jobs.volume.existingClaim=mine": {"jobs.volume"},

@@ -63,7 +63,7 @@ def test_pods_meet_the_restricted_pod_security_standard(scenario: Scenario) -> N
     for pod in scenario.pods:
         context = pod.spec["securityContext"]
         assert context["runAsNonRoot"] is True, pod.owner
-        assert context["runAsUser"] == 10001, pod.owner
+        assert context.get("runAsUser") == (None if scenario.name.startswith("site") else 10001), pod.owner
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}, pod.owner
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.spec.keys(), pod.owner
         for volume in pod.spec.get("volumes", []):
@@ -175,7 +175,7 @@ def test_names_within_a_pod_are_unique(scenario: Scenario) -> None:
 
 def test_shared_memory_is_memory_and_tmp_is_writable(scenario: Scenario) -> None:
     for pod in scenario.pods:
-        for container in pod.all_containers:
+        for container in (each for each in pod.all_containers if each["name"] != "audit"):  # a site's own
             mounts = {mount["mountPath"]: pod.volumes.get(mount["name"], {}) for mount in container["volumeMounts"]}
             if "/dev/shm" in mounts:
                 assert mounts["/dev/shm"]["emptyDir"]["medium"] == "Memory", pod.owner

@@ -174,7 +174,8 @@ def _is_message(path: Path) -> bool:
 )
 def test_cheap_ones_run(tmp_path: Path, given: str, code: int, said: str) -> None:
     command = [sys.executable, "-m", "serving.cli.main", "--root", str(tmp_path), *given.split()]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    in_a_shell = ["bash", "-c", '"$@"; exit $?', "bash", *command]  # which completion looks for among its parents
+    answer = subprocess.run(in_a_shell, capture_output=True, text=True, timeout=100, check=False)
     assert answer.returncode == code, answer.stderr
     assert said in answer.stdout + answer.stderr
     assert "Traceback" not in answer.stderr

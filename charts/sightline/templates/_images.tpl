@@ -25,6 +25,9 @@
 {{- .Values.images.pullPolicy }}
 {{- end }}
 
+{{/* By name, or as Kubernetes has them: other charts share this value of `global`, and both forms are customary. */}}
 {{- define "sightline.imagePullSecrets" -}}
-{{- with .Values.global.imagePullSecrets }}{{ toYaml . }}{{ end }}
+{{- range .Values.global.imagePullSecrets }}
+- name: {{ if kindIs "string" . }}{{ . }}{{ else }}{{ .name }}{{ end }}
+{{- end }}
 {{- end }}

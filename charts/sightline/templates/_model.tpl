@@ -66,10 +66,10 @@ The templates take (dict "root" $ "layout" "bundle"), or "layouts", a list.
 {{- end }}
 {{- end }}
 
+{{/* They have the environment, the mounts and the security context of the role's main container. Takes the role's component and pod, too. */}}
 {{- define "sightline.model.initContainers" -}}
-{{- $root := .root }}
 {{- range .layouts }}
-{{- $model := dict "root" $root "layout" . }}
+{{- $model := merge (dict "layout" .) (omit $ "layouts") }}
 {{- if include "sightline.model.fetched" $model }}
 {{ include "sightline.model.initContainer" $model }}
 {{- end }}
@@ -95,24 +95,26 @@ The templates take (dict "root" $ "layout" "bundle"), or "layouts", a list.
     - --force
     {{- end }}
     {{- end }}
-  {{- with include "sightline.model.trustEnv" .root | trim }}
+  {{- with include "sightline.pod.env" (merge (dict "own" (include "sightline.model.trustEnv" .root)) .) }}
   env:
     {{- . | nindent 4 }}
   {{- end }}
-  {{- with include "sightline.model.envFrom" .root }}
+  {{- with without (list (include "sightline.model.envFrom" .root | trim) (include "sightline.pod.envFrom" .)) "" | join "\n" }}
   envFrom:
-    {{- . | trim | nindent 4 }}
+    {{- . | nindent 4 }}
   {{- end }}
   resources:
-    requests: {cpu: 50m, memory: 128Mi}
-    limits: {memory: 512Mi}
+    {{- toYaml .root.Values.model.fetchResources | nindent 4 }}
   securityContext:
-    {{- include "sightline.containerSecurityContext" .root | nindent 4 }}
+    {{- include "sightline.containerSecurityContext" . | nindent 4 }}
   volumeMounts:
     - {name: tmp, mountPath: /tmp}
     - {name: {{ .layout }}, mountPath: {{ include "sightline.model.folder" . }}}
     {{- if include "sightline.model.claim" . }}
     - {name: store, mountPath: /mnt/store, readOnly: true}
+    {{- end }}
+    {{- with include "sightline.pod.volumeMounts" . }}
+    {{- . | nindent 4 }}
     {{- end }}
 {{- end }}
 

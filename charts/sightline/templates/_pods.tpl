@@ -7,20 +7,17 @@ All take (dict "root" $ "component" "ranker" "pod" .Values.ranker.pod).
 {{- toYaml (mergeOverwrite (deepCopy .root.Values.global.pod) (.pod | default dict)) }}
 {{- end }}
 
-{{- define "sightline.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: {type: RuntimeDefault}
+{{/* A security context: that of global.pod with the role's own over it, where a null takes a field away. Takes "field" too. */}}
+{{- define "sightline.pod.security" -}}
+{{- $found := deepCopy (index .root.Values.global.pod .field) }}
+{{- range $name, $value := index (.pod | default dict) .field }}
+{{- if kindIs "invalid" $value }}{{ $_ := unset $found $name }}{{ else }}{{ $_ := set $found $name $value }}{{ end }}
+{{- end }}
+{{- toYaml $found }}
 {{- end }}
 
 {{- define "sightline.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-runAsNonRoot: true
-capabilities: {drop: [ALL]}
+{{- include "sightline.pod.security" (merge (dict "field" "securityContext") .) }}
 {{- end }}
 
 {{/* Without the chart's version: a new chart with the same pods must not restart them. */}}
@@ -39,8 +36,20 @@ app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 {{- end }}
 {{- end }}
 
+{{/*
+The environment of a role's main container: what the chart sets, "own" (text of a list, may be empty), and the role's `pod.env`, whose
+variables replace the chart's of the same name.
+*/}}
 {{- define "sightline.pod.env" -}}
-{{- with (include "sightline.pod.values" . | fromYaml).env }}{{ toYaml . }}{{ end }}
+{{- $pod := (include "sightline.pod.values" . | fromYaml).env | default list }}
+{{- $own := .own | default "" | trim }}
+{{- $set := fromYamlArray $own }}
+{{- $replaced := dict }}
+{{- range $pod }}{{ $_ := set $replaced .name . }}{{ end }}
+{{- $kept := list }}
+{{- range $set }}{{ if not (hasKey $replaced .name) }}{{ $kept = append $kept . }}{{ end }}{{ end }}
+{{- if ne (len $kept) (len $set) }}{{ $own = ternary (toYaml $kept) "" (gt (len $kept) 0) }}{{ end }}
+{{- list $own (ternary (toYaml $pod) "" (gt (len $pod) 0)) | join "\n" | trim }}
 {{- end }}
 
 {{- define "sightline.pod.envFrom" -}}
@@ -95,8 +104,8 @@ runtimeClassName: {{ . }}
 {{- end }}
 
 {{/*
-The fields of a pod's spec beside its containers and volumes. Also takes "graceSeconds" (time until the pod is killed) and,
-for a pod that talks to the Kubernetes API, "token" true. enableServiceLinks is off because Kubernetes would otherwise inject
+The fields of a pod's spec beside its containers and volumes. Also takes "graceSeconds" (time until the pod is killed), "init" (text of
+the chart's own init containers), and for a pod that talks to the Kubernetes API, "token" true. enableServiceLinks is off because Kubernetes would otherwise inject
 SIGHTLINE_… variables for our own Services, and our settings refuse variables that they do not know.
 */}}
 {{- define "sightline.pod.spec" -}}
@@ -106,11 +115,21 @@ enableServiceLinks: false
 terminationGracePeriodSeconds: {{ .graceSeconds | int }}
 {{- with include "sightline.imagePullSecrets" .root }}
 imagePullSecrets:
-  {{- . | nindent 2 }}
+  {{- . | trim | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- include "sightline.podSecurityContext" .root | nindent 2 }}
+  {{- include "sightline.pod.security" (merge (dict "field" "podSecurityContext") .) | nindent 2 }}
 {{ include "sightline.pod.scheduling" . | trim }}
+{{- $pod := include "sightline.pod.values" . | fromYaml }}
+{{- range $field := list "hostAliases" "dnsPolicy" "dnsConfig" }}
+{{- with index $pod $field }}
+{{ dict $field . | toYaml }}
+{{- end }}
+{{- end }}
+{{- with list (.init | default "" | trim) (ternary (toYaml $pod.initContainers) "" (gt (len $pod.initContainers) 0)) | join "\n" | trim }}
+initContainers:
+  {{- . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* preStop: keep serving until every client has forgotten the pod. `sleep` is in all images; the sleep action is not in Kubernetes 1.29. Takes seconds. */}}
@@ -119,82 +138,6 @@ securityContext:
 lifecycle:
   preStop:
     exec: {command: [sleep, {{ . | int | quote }}]}
-{{- end }}
-{{- end }}
-
-{{/* Whether a resources map asks for a GPU: nvidia.com/gpu, nvidia.com/mig-1g.5gb, amd.com/gpu, … */}}
-{{- define "sightline.gpu" -}}
-{{- range $name, $count := (.limits | default dict) }}
-{{- if and (regexMatch "/(gpu|mig-)" $name) (ne (toString $count) "0") }}true{{ end }}
-{{- end }}
-{{- end }}
-
-{{/* Update strategy of pods that may hold a GPU: a second pod would wait for the GPU that the first one holds, for ever. Takes resources. */}}
-{{- define "sightline.rollingUpdate" -}}
-type: RollingUpdate
-rollingUpdate:
-  {{- if include "sightline.gpu" . }}
-  maxSurge: 0
-  maxUnavailable: 1
-  {{- else }}
-  maxSurge: 1
-  maxUnavailable: 0
-  {{- end }}
-{{- end }}
-
-{{/* A PodDisruptionBudget where more than one pod runs; with one it would block every drain. Takes root, component, "pods" and "maxUnavailable".
-For pods of a kind without scale (RayCluster, "unscaled" true) Kubernetes knows minAvailable as a number only; with anything else it lets no pod go. */}}
-{{- define "sightline.disruptionBudget" -}}
-{{- if gt (int .pods) 1 }}
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata:
-  name: {{ include "sightline.componentName" . }}
-  labels:
-    {{- include "sightline.labels" . | nindent 4 }}
-  {{- with include "sightline.annotations" .root }}
-  annotations:
-    {{- . | nindent 4 }}
-  {{- end }}
-spec:
-  {{- if .unscaled }}
-  minAvailable: {{ max 1 (sub (int .pods) (int .maxUnavailable)) }}
-  {{- else }}
-  maxUnavailable: {{ .maxUnavailable }}
-  {{- end }}
-  selector:
-    matchLabels:
-      {{- include "sightline.selectorLabels" . | nindent 6 }}
-{{- end }}
-{{- end }}
-
-{{/* A HorizontalPodAutoscaler for a role's Deployment. Takes root, component and "autoscaling". */}}
-{{- define "sightline.autoscaler" -}}
-{{- if .autoscaling.enabled }}
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata:
-  name: {{ include "sightline.componentName" . }}
-  labels:
-    {{- include "sightline.labels" . | nindent 4 }}
-  {{- with include "sightline.annotations" .root }}
-  annotations:
-    {{- . | nindent 4 }}
-  {{- end }}
-spec:
-  scaleTargetRef:
-    apiVersion: apps/v1
-    kind: Deployment
-    name: {{ include "sightline.componentName" . }}
-  minReplicas: {{ .autoscaling.minReplicas }}
-  maxReplicas: {{ .autoscaling.maxReplicas }}
-  metrics:
-    - type: Resource
-      resource:
-        name: cpu
-        target:
-          type: Utilization
-          averageUtilization: {{ .autoscaling.targetCPU }}
 {{- end }}
 {{- end }}
 

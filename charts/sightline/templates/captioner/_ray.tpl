@@ -97,10 +97,19 @@ spec:
   replicas: {{ .group.minReplicas }}
   minReplicas: {{ .group.minReplicas }}
   maxReplicas: {{ .group.maxReplicas }}
-  rayStartParams: {}
+  rayStartParams: {{ include "sightline.captioner.rayGpus" .group.resources }}
   template:
     {{- include "sightline.captioner.rayPod" (dict "root" .root "group" .group "ray" "worker") | trim | nindent 4 }}
 {{- end }}
+{{- end }}
+
+{{/* KubeRay tells Ray of GPUs whose name ends with "gpu" alone: nvidia.com/gpu.shared and nvidia.com/mig-1g.5gb would be none. Takes resources. */}}
+{{- define "sightline.captioner.rayGpus" -}}
+{{- $gpus := 0 }}
+{{- range $name, $count := (.limits | default dict) }}
+{{- if regexMatch "/(gpu|mig-)" $name }}{{ $gpus = add $gpus (int (toString $count)) }}{{ end }}
+{{- end }}
+{{- if $gpus }}{num-gpus: {{ toString $gpus | quote }}}{{ else }}{}{{ end }}
 {{- end }}
 
 {{- define "sightline.captioner.rayAutoscaler" -}}
@@ -112,7 +121,7 @@ imagePullPolicy: {{ include "sightline.pullPolicy" . }}
 resources:
   {{- toYaml $autoscaling.resources | nindent 2 }}
 securityContext:
-  {{- include "sightline.containerSecurityContext" . | nindent 2 }}
+  {{- include "sightline.containerSecurityContext" (dict "root" . "component" "captioner" "pod" .Values.captioner.pod) | nindent 2 }}
 env:
   - {name: HOME, value: /tmp}
 volumeMounts:

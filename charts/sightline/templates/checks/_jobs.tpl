@@ -48,6 +48,11 @@
 {{- if and .job.schedule (not (regexMatch "^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([^ ]+ ){4}[^ ]+)$" .job.schedule)) }}
 - jobs.{{ .kind }}.schedule: {{ .job.schedule | quote }} is no cron schedule. Give five fields ("0 3 * * 1"), or a word such as @daily.
 {{- end }}
+{{- range $name, $count := .job.resources.limits }}
+{{- if and (gt (int $.job.gpus) 0) (regexMatch "/(gpu|mig-)" $name) (ne (int $.job.gpus) (int (toString $count))) }}
+- jobs.{{ $.kind }}.gpus: it is {{ $.job.gpus }}, and jobs.{{ $.kind }}.resources.limits has {{ $name }}: {{ $count }}. Set both to the same number: each GPU gets a process.
+{{- end }}
+{{- end }}
 {{- if and .job.enabled (gt (int .job.gpus) 0) (not (or .image.tagSuffix .image.tag .image.digest)) }}
 - jobs.{{ .kind }}.gpus: the default trainer image has no CUDA. Set images.trainer.tagSuffix=-cuda, or a tag or digest of yours.
 {{- else if and .job.enabled (gt (int .job.gpus) 0) (ternary (not (contains "cuda" .recipe.inline)) (regexMatch "^[a-z0-9-]+$" .recipe.name) (ne .recipe.inline "")) }}

@@ -12,6 +12,9 @@ writes a line per fault, with the value's path, what is wrong and what to do; `c
 - fullnameOverride: object names begin with {{ $name | quote }}; Service names need small letters, digits and '-', and a letter first. Set fullnameOverride.
 {{- end }}
 {{- if .Chart.IsRoot }}
+{{- if not .Values.enabled }}
+- enabled: it is false, which is for a chart that has this one as a part and asks for it (condition: sightline.enabled). Leave it true here; helm uninstall {{ .Release.Name }} removes an installation.
+{{- end }}
 {{- range $key := without (keys .Values.global | sortAlpha) "imageRegistry" "imagePullSecrets" "pod" }}
 - global.{{ $key }}: there is no such value; known are imageRegistry, imagePullSecrets and pod. Correct or remove it.
 {{- end }}

@@ -31,7 +31,7 @@ livenessProbe:
 {{/* Environment, resources, security. Takes root, "component", "values", and "env" (text of a list, may be empty), "envFrom", "mounts". */}}
 {{- define "sightline.experiments.rest" -}}
 {{- $pod := dict "root" .root "component" .component "pod" .values.pod }}
-{{- with list (.env | default "") (include "sightline.pod.env" $pod) | join "\n" | trim }}
+{{- with include "sightline.pod.env" (merge (dict "own" .env) $pod) }}
 env:
   {{- . | nindent 2 }}
 {{- end }}
@@ -42,7 +42,7 @@ envFrom:
 resources:
   {{- toYaml .values.resources | nindent 2 }}
 securityContext:
-  {{- include "sightline.containerSecurityContext" .root | nindent 2 }}
+  {{- include "sightline.containerSecurityContext" $pod | nindent 2 }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   {{- with .mounts }}

@@ -29,14 +29,12 @@ args:
     unset {{ values $variables | sortAlpha | join " " }}
     exec redis-server /etc/items/redis.conf
 env:
+  {{- $passwords := list }}
   {{- range $user, $variable := $variables }}
-  - name: {{ $variable }}
-    valueFrom:
-      secretKeyRef: {{ include "sightline.items.password" (dict "root" $ "user" $user) | fromYaml | toJson }}
+  {{- $key := include "sightline.items.password" (dict "root" $ "user" $user) | fromYaml }}
+  {{- $passwords = append $passwords (dict "name" $variable "valueFrom" (dict "secretKeyRef" $key)) }}
   {{- end }}
-  {{- with include "sightline.pod.env" $items }}
-  {{- . | nindent 2 }}
-  {{- end }}
+  {{- include "sightline.pod.env" (merge (dict "own" (toYaml $passwords)) $items) | nindent 2 }}
 {{- with include "sightline.pod.envFrom" $items }}
 envFrom:
   {{- . | nindent 2 }}
@@ -64,7 +62,7 @@ livenessProbe:
 resources:
   {{- toYaml .Values.items.redis.bundled.resources | nindent 2 }}
 securityContext:
-  {{- include "sightline.containerSecurityContext" . | nindent 2 }}
+  {{- include "sightline.containerSecurityContext" $items | nindent 2 }}
 volumeMounts:
   - {name: config, mountPath: /etc/items, readOnly: true}
   - {name: run, mountPath: /run/items}

@@ -34,28 +34,7 @@ command: [python]
 args:
   {{- toYaml .args | nindent 2 }}
 env:
-  - name: JOB_NAME
-    valueFrom:
-      fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}
-  {{- with ternary (include "sightline.model.trustEnv" .root | trim) "" (eq .kind "publish") }}
-  {{- . | nindent 2 }}
-  {{- end }}
-  {{- if and .root.Values.model.signingSecret (has .kind (list "train" "publish")) }}
-  - name: SIGHTLINE_SIGNING_KEY
-    valueFrom:
-      secretKeyRef: {name: {{ .root.Values.model.signingSecret }}, key: key.pem}
-  {{- end }}
-  {{- with .env }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-  {{- if .items }}
-  {{- with list (include "sightline.items.writerEnv" .root) (include "sightline.tls.env" (dict "root" .root "part" "captioner")) | join "\n" | trim }}
-  {{- . | nindent 2 }}
-  {{- end }}
-  {{- end }}
-  {{- with include "sightline.pod.env" $role }}
-  {{- . | trim | nindent 2 }}
-  {{- end }}
+  {{- include "sightline.pod.env" (merge (dict "own" (include "sightline.job.env" .)) $role) | nindent 2 }}
 {{- $secret := .credentialsSecret | default "" }}
 {{- $more := include "sightline.pod.envFrom" $role }}
 {{- if or $secret $more }}
@@ -76,7 +55,7 @@ terminationMessagePolicy: FallbackToLogsOnError
 resources:
   {{- include "sightline.job.resources" . | nindent 2 }}
 securityContext:
-  {{- include "sightline.containerSecurityContext" .root | nindent 2 }}
+  {{- include "sightline.containerSecurityContext" $role | nindent 2 }}
 volumeMounts:
   {{- include "sightline.job.mounts" . | nindent 2 }}
   {{- with include "sightline.pod.volumeMounts" $role }}
@@ -84,9 +63,31 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
+{{- define "sightline.job.env" -}}
+- name: JOB_NAME
+  valueFrom:
+    fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}
+{{- with ternary (include "sightline.model.trustEnv" .root | trim) "" (eq .kind "publish") }}
+{{- . | nindent 0 }}
+{{- end }}
+{{- if and .root.Values.model.signingSecret (has .kind (list "train" "publish")) }}
+- name: SIGHTLINE_SIGNING_KEY
+  valueFrom:
+    secretKeyRef: {name: {{ .root.Values.model.signingSecret }}, key: key.pem}
+{{- end }}
+{{- with .env }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- if .items }}
+{{- with list (include "sightline.items.writerEnv" .root) (include "sightline.tls.env" (dict "root" .root "part" "captioner")) | join "\n" | trim }}
+{{- . | nindent 0 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "sightline.job.resources" -}}
 {{- $resources := deepCopy .values.resources -}}
-{{- with .values.gpus -}}
+{{- with ternary 0 .values.gpus (eq (include "sightline.gpu" $resources) "true") -}}
 {{- $_ := set $resources "limits" (merge (dict "nvidia.com/gpu" .) ($resources.limits | default dict)) -}}
 {{- end -}}
 {{- toYaml $resources -}}

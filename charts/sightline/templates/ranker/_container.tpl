@@ -75,7 +75,7 @@ args:
 {{- $http := ternary "triton-http" "http" (eq (include "sightline.ranker.collocated" .root) "true") }}
 {{- $trust := ternary (include "sightline.model.trustEnv" .root | trim) "" (eq .layout "bundle") }}
 {{- $key := include "sightline.experiments.inferenceKeyEnv" (dict "root" .root "name" "SIGHTLINE_RANKER_INFERENCE_KEY") | trim }}
-{{- with without (list $trust $key (include "sightline.pod.env" $pod | trim)) "" | join "\n" }}
+{{- with include "sightline.pod.env" (merge (dict "own" (without (list $trust $key) "" | join "\n")) $pod) }}
 env:
   {{- . | nindent 2 }}
 {{- end }}
@@ -105,7 +105,7 @@ livenessProbe:
 resources:
   {{- toYaml $ranker.resources | nindent 2 }}
 securityContext:
-  {{- include "sightline.containerSecurityContext" .root | nindent 2 }}
+  {{- include "sightline.containerSecurityContext" $pod | nindent 2 }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   - {name: shm, mountPath: /dev/shm}

@@ -59,7 +59,7 @@ annotations:
   {{- . | nindent 2 }}
   {{- end }}
 {{ include "sightline.kserve.scaling" (dict "root" . "role" .Values.ranker) | trim }}
-{{ include "sightline.pod.spec" (merge (dict "graceSeconds" $seconds) $role) }}
+{{ include "sightline.pod.spec" (merge (dict "graceSeconds" $seconds "init" (include "sightline.model.initContainers" (merge (dict "layouts" $model.layouts) $role))) $role) }}
 model:
   runtime: {{ include "sightline.componentName" $role }}
   modelFormat: {name: triton, version: "2"}
@@ -67,10 +67,6 @@ model:
   {{- if include "sightline.ranker.kserveStorage" . }}
   storageUri: {{ include "sightline.kserve.storageUri" . | quote }}
   {{- end }}
-{{- with include "sightline.model.initContainers" $model }}
-initContainers:
-  {{- . | trim | nindent 2 }}
-{{- end }}
 {{- if $collocated }}
 containers:
   - name: transformer-container
@@ -97,11 +93,7 @@ annotations:
   {{- . | nindent 2 }}
   {{- end }}
 {{ include "sightline.kserve.scaling" (dict "root" . "role" .Values.transformer) | trim }}
-{{ include "sightline.pod.spec" (merge (include "sightline.transformer.podFields" . | fromYaml) $role) }}
-{{- with include "sightline.model.initContainers" $model }}
-initContainers:
-  {{- . | trim | nindent 2 }}
-{{- end }}
+{{ include "sightline.pod.spec" (merge (include "sightline.transformer.podFields" . | fromYaml) (dict "init" (include "sightline.model.initContainers" (merge (dict "layouts" $model.layouts) $role))) $role) }}
 containers:
   - name: kserve-container
     {{- include "sightline.transformer.container" . | trim | nindent 4 }}

@@ -26,8 +26,8 @@ args:
   {{- range $name, $value := $transformer.settings }}
   - {{ printf "--%s=%s" $name (include "sightline.text" $value) | quote }}
   {{- end }}
-{{- $env := list (include "sightline.model.trustEnv" .) (include "sightline.items.env" .) (include "sightline.transformer.experimentEnv" .) (include "sightline.pod.env" $pod) }}
-{{- with without $env "" | join "\n" | trim }}
+{{- $env := list (include "sightline.model.trustEnv" .) (include "sightline.items.env" .) (include "sightline.transformer.experimentEnv" .) }}
+{{- with include "sightline.pod.env" (merge (dict "own" (without $env "" | join "\n")) $pod) }}
 env:
   {{- . | nindent 2 }}
 {{- end }}
@@ -58,7 +58,7 @@ livenessProbe:
 resources:
   {{- toYaml $transformer.resources | nindent 2 }}
 securityContext:
-  {{- include "sightline.containerSecurityContext" . | nindent 2 }}
+  {{- include "sightline.containerSecurityContext" $pod | nindent 2 }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   {{- with include "sightline.model.volumeMounts" $model }}
@@ -124,9 +124,7 @@ token: {{ eq (include "sightline.experiments.transformerAsksApi" .) "true" }}
 {{- define "sightline.transformer.experimentEnv" -}}
 {{- if .Values.experiments.enabled }}
 {{- include "sightline.experiments.pseudonymEnv" . }}
-{{- if not (contains "name: SIGHTLINE_ARM_KEY" (include "sightline.pod.env" (dict "root" . "component" "transformer" "pod" .Values.transformer.pod))) }}
 {{- include "sightline.experiments.armKeyEnv" . }}
-{{- end }}
 {{- $elsewhere := and .Values.experiments.collector.tokens.existingSecret (hasPrefix "http" .Values.experiments.exposures.url) }}
 {{- if or (include "sightline.experiments.collects" .) $elsewhere }}
 {{- include "sightline.experiments.tokenEnv" (dict "root" . "right" "exposures") }}
