@@ -164,6 +164,7 @@ def test_every_sentence_of_the_checks_is_said_by_a_refused_combination() -> None
     sentences = [
         (path.name, line)
         for path in sorted((CHART / "templates" / "checks").glob("_*.tpl"))
+        if path.name != "_claims.tpl"  # of a living release: tests/cluster_api/test_claims.py
         for line in path.read_text().splitlines()
         if line.startswith("- ")
     ]
