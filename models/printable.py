@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 
 _BEYOND = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f"
 _LINE = re.compile(f"[\x00-\x1f{_BEYOND}]")
@@ -36,13 +35,6 @@ class PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, and the traceback if there is one."""
         return printable(super().format(record), lines=True)
-
-
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Set up the logging of a program: time, level, logger and message on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.logs import JSON, read_logs
 from serving.captioner.proxy import CALLBACK
 from serving.captioner.settings import CaptionerSettings, MachineSettings
 from serving.captioner.warden import MARK, end, started, warden
@@ -124,8 +125,18 @@ def start_ray(machine: MachineSettings, settings: CaptionerSettings, folder: Pat
             "ssl_certfile": None if machine.tls_certificate is None else str(machine.tls_certificate),
             "ssl_keyfile": None if machine.tls_key is None else str(machine.tls_key),
         },
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        logging_config=_logging(),
     )
+
+
+def _logging() -> dict[str, object]:
+    """What Serve logs: warnings, or as the environment says."""
+    logs = read_logs(os.environ)
+    return {
+        "enable_access_log": False,
+        "log_level": logging.getLevelName(logs.at_least(logging.WARNING)),
+        "encoding": "JSON" if logs.form == JSON else "TEXT",
+    }
 
 
 def _init_ray(cpus: int, object_store_bytes: int, folder: Path) -> None:
@@ -159,13 +170,13 @@ def deploy(application: Application) -> None:
     """
     from ray import serve
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    logging.getLogger("ray.serve").setLevel(read_logs(os.environ).at_least(logging.WARNING))
     try:
         serve.run(
             application,
             name=APPLICATION,
             route_prefix="/",
-            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+            logging_config=_logging(),
         )
     except RuntimeError as error:
         raise StartError(f"the application did not start: {_reason(error)}", FAILED) from error

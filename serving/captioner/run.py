@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from pydantic import BaseModel
 
+from models.logs import LogsError, read_logs
 from serving.captioner.loader import loader
 from serving.captioner.local_ray import (
     USAGE,
@@ -66,11 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse flags, serve until a signal, return the exit code."""
     arguments = vars(_parser().parse_args(argv))
     try:
+        read_logs(os.environ)
         machine = read_machine(os.environ, _of(MachineSettings, arguments))
         settings = read_settings(os.environ, _of(CaptionerSettings, arguments))
         os.environ[f"{PREFIX}MAX_CONNECTIONS"] = str(machine.max_connections)  # read in the proxy's process
         serve_until_signal(machine, settings, loader(settings))
-    except SettingsError as error:
+    except (LogsError, SettingsError) as error:
         return _complain(error, USAGE)
     except StartError as error:
         return _complain(error, error.exit_code)

@@ -31,6 +31,12 @@ _STUB = "triton_python_backend_stub"
 _SHARED_MEMORY = Path("/dev/shm")
 _EXPLICIT = ["--model-control-mode=explicit", "--load-model=*"]
 _RESTRICTED = "model-repository,shared-memory,statistics,trace,logging"
+_LOGS = {
+    "debug": ["--log-verbose=1"],
+    "info": [],
+    "warning": ["--log-info=false"],
+    "error": ["--log-info=false", "--log-warning=false"],
+}
 RESTRICTION_HEADER = "x-sightline-triton-key"
 """The header that opens what is restricted over HTTP; over gRPC it is `triton-grpc-protocol-` and this name."""
 
@@ -63,6 +69,8 @@ class TritonCommand:
     `inference_key`, in the same header, opens inference over HTTP to who has it, and `open_inference` to everybody.
 
     `certificate` and its key, PEM files, make gRPC speak TLS. HTTP cannot: health and descriptions stay as they are.
+
+    `log_level` is a key of `models.logs.LEVELS`.
     """
 
     repository: Path
@@ -77,6 +85,7 @@ class TritonCommand:
     inference_key: str | None = None
     open_inference: bool = False
     certificate: Certificate | None = None
+    log_level: str = "info"
 
     @property
     def ports(self) -> TritonPorts:
@@ -110,6 +119,7 @@ class TritonCommand:
             *([] if age is None else [f"--grpc-max-connection-age={age * 1000}"]),
             "--allow-gpu-metrics=false",
             "--log-format=ISO8601",
+            *_LOGS[self.log_level],
         ]
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from models.bundle import BundleError
+from models.logs import LogsError, read_logs
 from models.store.errors import ModelStoreError
 from serving.ranker.command import TritonCommand, TritonServerError
 from serving.ranker.placing import PortInUseError, StartError, repository, require_ports
@@ -19,12 +20,12 @@ from serving.ranker.settings import Settings, SettingsError, read_settings
 def main(argv: Sequence[str]) -> NoReturn:
     """Become Triton, or exit with the code that says why not."""
     try:
-        settings = read_settings(argv, os.environ)
-    except SettingsError as error:
+        settings, logs = read_settings(argv, os.environ), read_logs(os.environ)
+    except (LogsError, SettingsError) as error:
         sys.stderr.write(f"the ranker's settings cannot be used:\n{error}\n")
         sys.exit(2)
     try:
-        command = prepared(settings)
+        command = prepared(settings, logs.level)
         env = command.env(os.environ)
     except (BundleError, ModelStoreError, StartError, TritonServerError, OSError) as error:
         sys.stderr.write(f"the ranker cannot start: {error}\n")
@@ -33,8 +34,8 @@ def main(argv: Sequence[str]) -> NoReturn:
     os.execve(command.argv[0], command.argv, env)
 
 
-def prepared(settings: Settings) -> TritonCommand:
-    """Triton's command line, with everything in place that it reads.
+def prepared(settings: Settings, log_level: str = "info") -> TritonCommand:
+    """Triton's command line, with everything in place that it reads. Its log has lines of text, whatever is asked for.
 
     Raises:
         BundleError, ModelStoreError, StartError, TritonServerError: something is missing, changed, not signed or taken;
@@ -53,6 +54,7 @@ def prepared(settings: Settings) -> TritonCommand:
         inference_key=None if settings.inference_key is None else settings.inference_key.get_secret_value(),
         open_inference=settings.open_inference,
         certificate=settings.certificate,
+        log_level=log_level,
     )
     command.prepare()
     for name, path in settings.bundles.items():

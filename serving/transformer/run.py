@@ -13,7 +13,7 @@ import uvloop
 from models.bundle import BundleError
 from models.contract import ContractError
 from models.items import ItemStoreOriginError
-from models.printable import log_to_stderr
+from models.logs import LogsError, log_to_stderr
 from models.store.errors import ModelStoreError
 from serving.transformer.build import Built, build
 from serving.transformer.naming import ArmNaming, read_naming
@@ -25,13 +25,13 @@ log = logging.getLogger("sightline.transformer")
 
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal; return the exit code: 0 after a signal, 1 if it cannot start, 2 for wrong settings."""
-    log_to_stderr()
-    logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # it writes two lines per probe
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # and that one per batch of exposures
     try:
+        logs = log_to_stderr(os.environ)
+        logging.getLogger("kserve.trace").setLevel(logs.at_least(logging.WARNING))  # it writes two lines per probe
+        logging.getLogger("httpx").setLevel(logs.at_least(logging.WARNING))  # and that one per batch of exposures
         settings = read_settings(argv, os.environ)
         naming = read_naming(settings.arm_header, os.environ)
-    except SettingsError as error:
+    except (LogsError, SettingsError) as error:
         sys.stderr.write(f"the transformer's settings cannot be used:\n{error}\n")
         return 2
     try:

@@ -22,6 +22,7 @@ from typer.main import get_command
 from charts.tooling.pods import Pod
 from charts.tooling.render import Object
 from models.experiments.events import KEY_VARIABLE
+from models.logs import FORMAT_VARIABLE, LEVEL_VARIABLE
 from models.store import trust
 from models.store.keys import SIGNING_KEY
 from serving.backfill import arguments as backfill
@@ -60,6 +61,8 @@ OTHERS = {
     trust.REQUIRE,
     SIGNING_KEY,
     naming.KEY_VARIABLE,
+    LEVEL_VARIABLE,
+    FORMAT_VARIABLE,
 }
 TRITON = {
     *(

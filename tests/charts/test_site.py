@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from scenario import FILES, load
 
 from charts.tooling.pods import Pod, pods_of
@@ -121,3 +122,25 @@ def test_a_job_s_gpus_go_by_the_name_that_its_limits_have(tmp_path: Path) -> Non
 def test_as_a_part_of_another_chart_it_has_a_condition(tmp_path: Path) -> None:
     with pytest.raises(RenderError, match=r"- enabled: it is false, which is for a chart that has this one as a part"):
         render(settings=["enabled=false"])
+
+
+@pytest.mark.parametrize(("name", "level"), [("site", "warning"), ("site-operators", "debug")])
+def test_every_program_is_told_what_to_log(name: str, level: str) -> None:
+    for pod in load(name).pods:
+        for container in pod.all_containers:
+            if container["name"] != "audit":
+                found = variables(container)
+                assert (found["SIGHTLINE_LOG_LEVEL"], found["SIGHTLINE_LOG_FORMAT"]) == (level, "json"), pod.owner
+
+
+def test_triton_and_ray_are_told_by_settings_of_their_own() -> None:
+    operators = load("site-operators")
+    assert "--log-verbose=1" in operators.pod("ranker").containers[0]["args"]
+    (service,) = operators.kind("RayService")
+    assert yaml.safe_load(service["spec"]["serveConfigV2"])["logging_config"] == {
+        "enable_access_log": False,
+        "log_level": "DEBUG",
+        "encoding": "JSON",
+    }
+    usual = {variable for pod in load("defaults").pods for each in pod.all_containers for variable in variables(each)}
+    assert not {"SIGHTLINE_LOG_LEVEL", "SIGHTLINE_LOG_FORMAT"} & usual

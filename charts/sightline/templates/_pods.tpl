@@ -42,7 +42,7 @@ variables replace the chart's of the same name.
 */}}
 {{- define "sightline.pod.env" -}}
 {{- $pod := (include "sightline.pod.values" . | fromYaml).env | default list }}
-{{- $own := .own | default "" | trim }}
+{{- $own := list (include "sightline.logs.env" .root) (.own | default "" | trim) | join "\n" | trim }}
 {{- $set := fromYamlArray $own }}
 {{- $replaced := dict }}
 {{- range $pod }}{{ $_ := set $replaced .name . }}{{ end }}
@@ -149,5 +149,15 @@ labels:
 {{- with include "sightline.annotations" .root }}
 annotations:
   {{- . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What programs log, where that is not their default (models/logs.py). Takes the root. */}}
+{{- define "sightline.logs.env" -}}
+{{- if ne .Values.global.logs.level "info" }}
+- {name: SIGHTLINE_LOG_LEVEL, value: {{ .Values.global.logs.level }}}
+{{- end }}
+{{- if ne .Values.global.logs.format "text" }}
+- {name: SIGHTLINE_LOG_FORMAT, value: {{ .Values.global.logs.format }}}
 {{- end }}
 {{- end }}

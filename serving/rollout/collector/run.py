@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from models.printable import log_to_stderr
+from models.logs import LogsError, log_to_stderr
 from serving.http_server import Server, server_config
 from serving.listening import bound
 from serving.rollout.collector.app import asgi, error_json
@@ -40,11 +40,11 @@ log = logging.getLogger("sightline.collector")
 
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal; return the exit code."""
-    log_to_stderr()
     try:
+        log_to_stderr(os.environ)
         settings = read_settings(argv, os.environ)
         key, rights = read_key(os.environ), read_rights(os.environ)
-    except SettingsError as error:
+    except (LogsError, SettingsError) as error:
         sys.stderr.write(f"the collector's settings cannot be used:\n{error}\n")
         return 2
     try:

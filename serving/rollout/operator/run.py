@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
-from models.printable import log_to_stderr
+from models.logs import LogsError, log_to_stderr
 from serving.cluster.errors import ClusterError
 from serving.rollout.operator.build import Built, build
 from serving.rollout.operator.health import metrics, probe, serving
@@ -21,13 +21,13 @@ log = logging.getLogger("sightline.operator")
 
 def main(argv: Sequence[str]) -> int:
     """Run until a signal; return the exit code: 0 after a signal, 1 if it cannot go on, 2 for wrong settings."""
-    log_to_stderr()
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # it warns that signals are ours
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line per request
     try:
+        logs = log_to_stderr(os.environ)
+        logging.getLogger("kopf").setLevel(logs.at_least(logging.WARNING))
+        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # it warns that signals are ours
+        logging.getLogger("httpx").setLevel(logs.at_least(logging.WARNING))  # it writes a line per request
         settings = read_settings(argv, os.environ)
-    except SettingsError as error:
+    except (LogsError, SettingsError) as error:
         sys.stderr.write(f"the operator's settings cannot be used:\n{error}\n")
         return 2
     stop = threading.Event()

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from models.printable import log_to_stderr
+from models.logs import LogsError, log_to_stderr
 from serving.cluster.connection import connect
 from serving.cluster.errors import ClusterError
 from serving.connections import DEFAULT_CONNECTIONS
@@ -29,7 +30,11 @@ log = logging.getLogger("sightline.verdict")
 
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal; return the exit code."""
-    log_to_stderr()
+    try:
+        log_to_stderr(os.environ)
+    except LogsError as error:
+        sys.stderr.write(f"the verdict service's settings cannot be used:\n{error}\n")
+        return 2
     given = _options().parse_args(argv)
     try:
         cluster = connect(given.context)

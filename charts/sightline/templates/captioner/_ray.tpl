@@ -8,7 +8,14 @@
 proxy_location: EveryNode
 {{- $tls := ternary ", ssl_certfile: /etc/sightline/tls/tls.crt, ssl_keyfile: /etc/sightline/tls/tls.key" "" (eq (include "sightline.tls.shows" (dict "root" . "part" "captioner")) "true") }}
 http_options: {host: 0.0.0.0, port: 8000{{ $tls }}}
-logging_config: {enable_access_log: false}
+logging_config:
+  enable_access_log: false
+  {{- if ne .Values.global.logs.level "info" }}
+  log_level: {{ upper .Values.global.logs.level }}
+  {{- end }}
+  {{- if ne .Values.global.logs.format "text" }}
+  encoding: {{ upper .Values.global.logs.format }}
+  {{- end }}
 applications:
   - name: captioner
     route_prefix: /

@@ -15,8 +15,8 @@ writes a line per fault, with the value's path, what is wrong and what to do; `c
 {{- if not .Values.enabled }}
 - enabled: it is false, which is for a chart that has this one as a part and asks for it (condition: sightline.enabled). Leave it true here; helm uninstall {{ .Release.Name }} removes an installation.
 {{- end }}
-{{- range $key := without (keys .Values.global | sortAlpha) "imageRegistry" "imagePullSecrets" "pod" }}
-- global.{{ $key }}: there is no such value; known are imageRegistry, imagePullSecrets and pod. Correct or remove it.
+{{- range $key := without (keys .Values.global | sortAlpha) "imageRegistry" "imagePullSecrets" "logs" "pod" }}
+- global.{{ $key }}: there is no such value; known are imageRegistry, imagePullSecrets, logs and pod. Correct or remove it.
 {{- end }}
 {{- end }}
 {{- range $role, $image := omit .Values.images "pullPolicy" "requireDigest" }}

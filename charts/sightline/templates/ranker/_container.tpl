@@ -60,6 +60,9 @@ args:
   - --exit-timeout-secs={{ .Values.ranker.graceSeconds }}
   - --grpc-max-connection-age={{ include "sightline.ranker.connectionAge" . }}000
   - --model-control-mode=none
+  {{- range get (dict "info" list "debug" (list "--log-verbose=1") "warning" (list "--log-info=false") "error" (list "--log-info=false" "--log-warning=false")) .Values.global.logs.level }}
+  - {{ . }}
+  {{- end }}
   {{- if include "sightline.tls.shows" (dict "root" . "part" "ranker") }}
   - --grpc-use-ssl=true
   - --grpc-server-cert=/etc/sightline/tls/tls.crt
