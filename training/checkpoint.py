@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from training.checkpoint_file import CheckpointError, keep, sealed, unsealed
+from training.checkpoint_file import CheckpointError, keep, newest_whole, sealed, unsealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,12 @@ class Checkpoint:
             group, _, rest = name.partition("/")
             parts[group][rest] = value
         return cls(state["identity"], state["progress"], **parts)
+
+
+def is_finished(path: Path | None) -> bool:
+    """Whether the newest whole state that a run keeps in `path` is its last one."""
+    found = None if path is None else newest_whole(path)
+    return found is not None and bool(unsealed(*found)["progress"]["finished"])
 
 
 def optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from models.contract.tokens import TokenRows
 from models.export.onnx import check_parity, export_onnx
 from models.files import temporary_prefix
 from training import lift
+from training.checkpoint import is_finished
 from training.data.dataset import Dataset
 from training.folds import Fold, folds
 from training.jobs import Crew, Job, run_jobs
@@ -123,8 +124,10 @@ def train_all(
     """
     every = folds(recipe, dataset, captions, tokenizer, words, checkpoints)
     jobs = [job for fold in every for job in fold.jobs]
-    counter = _Counter(len(jobs), on_progress)
-    results = run_jobs(jobs, crew or Crew(recipe.workers), counter.epoch, counter.finish)
+    crew = crew or Crew(recipe.workers)
+    kept = 0 if crew.group.rank else sum(is_finished(job.checkpoint) for job in jobs)
+    counter = _Counter(len(jobs), kept, on_progress)
+    results = run_jobs(jobs, crew, counter.epoch, counter.finish)
     rows = TokenRows.of([np.asarray(captions[item]) for item in dataset.items["item_id"] if item in captions])
     cut = caption_cuts(rows, recipe.caption.max_tokens, tokenizer.word_starts())
     return Trained(recipe, dataset.digest, cut, every, results)
@@ -177,18 +180,21 @@ def _metrics(result: TrainResult) -> dict[str, Any]:
 
 
 class _Counter:
-    """Counts finished training runs and tells."""
+    """Counts finished training runs and tells; `kept` are finished before, and come by again without being trained."""
 
-    def __init__(self, total: int, tell: Callable[[Progress], None]) -> None:
-        self._total, self._tell, self._done = total, tell, 0
-        tell(Progress(0, total, "training"))
+    def __init__(self, total: int, kept: int, tell: Callable[[Progress], None]) -> None:
+        self._total, self._kept, self._tell, self._done = total, kept, tell, 0
+        tell(Progress(kept, total, "training"))
 
     def epoch(self, job: Job, epoch: Epoch) -> None:
-        self._tell(Progress(self._done + min(0.95, epoch.number / epoch.epochs), self._total, job.label))
+        self._say(self._done + min(0.95, epoch.number / epoch.epochs), job)
 
     def finish(self, job: Job) -> None:
         self._done += 1
-        self._tell(Progress(self._done, self._total, job.label))
+        self._say(self._done, job)
+
+    def _say(self, done: float, job: Job) -> None:
+        self._tell(Progress(max(done, self._kept), self._total, job.label))
 
 
 def _reports(recipe: Recipe, folds: Sequence[Fold], results: Sequence[TrainResult]) -> Iterator[SplitReport]:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,15 @@ def last_words(cluster: Cluster, name: str) -> dict[str, Any]:
     return dict(done)
 
 
+@pytest.fixture
+def no_jobs_left(cluster: Cluster) -> Iterator[None]:
+    """Removes the Jobs and their claim, however the test ends: an uninstall leaves what it did not make."""
+    yield
+    cluster.kubectl("delete", "jobs", "--selector", "app.kubernetes.io/component in (train, publish)", "--wait")
+    cluster.kubectl("delete", "persistentvolumeclaim", "sightline-jobs", "--ignore-not-found", "--wait")
+
+
+@pytest.mark.usefixtures("no_jobs_left")
 def test_a_training_pod_that_is_lost_goes_on_and_its_bundle_outlives_it(
     release: Any, cluster: Cluster, pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
@@ -151,8 +161,6 @@ def test_a_training_pod_that_is_lost_goes_on_and_its_bundle_outlives_it(
         assert last_words(cluster, copy)["contract_digest"] == done["contract_digest"]
     else:
         assert any("goes with this pod" in warning for warning in done["warnings"])
-    cluster.kubectl("delete", "jobs", "--selector", "app.kubernetes.io/component in (train, publish)", "--wait")
-    cluster.kubectl("delete", "persistentvolumeclaim", "sightline-jobs", "--ignore-not-found", "--wait")
 
 
 def test_a_changed_configuration_rolls_its_pods_and_no_others(release: Any, cluster: Cluster) -> None:

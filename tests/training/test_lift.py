@@ -116,6 +116,17 @@ def test_unfinished_measuring_goes_on_where_it_stopped(recipe, synthetic, captio
         small, synthetic.dataset, captions, tokenizer, checkpoints=tmp_path, on_progress=lambda p: epochs.append(p.done)
     )
     assert all(done == int(done) for done in epochs)  # no epoch was trained
+    assert epochs[0] == 4, "what is kept is told at once, not that nothing is done"
+    newest = sorted(path for path in tmp_path.glob("*.safetensors") if "previous" not in path.name)
+    for file in newest[:2]:
+        for path in tmp_path.glob(f"{file.stem}*"):
+            path.unlink()
+    half: list[float] = []
+    measure_lift(
+        small, synthetic.dataset, captions, tokenizer, checkpoints=tmp_path, on_progress=lambda p: half.append(p.done)
+    )
+    assert (half[0], half[-1]) == (2, 4)
+    assert half == sorted(half), "it never falls behind what was told"
     rows = [report.splits[0].rows for report in (first.report, again.report, measured.report)]
     assert rows[0] == rows[1] == rows[2][:4]
 
