@@ -31,7 +31,7 @@ def time() -> Time:
 
 @pytest.fixture
 def elector(driver: Any, time: Time) -> Any:
-    def make(identity: str) -> Elector:
+    def make(identity: str, owner: str = "") -> Elector:
         return Elector(
             Api(driver.connected),
             namespace=shop.NAMESPACE,
@@ -40,6 +40,7 @@ def elector(driver: Any, time: Time) -> Any:
             seconds=SECONDS,
             now=lambda: datetime.fromtimestamp(time.now, UTC),
             monotonic=time,
+            owner=owner,
         )
 
     return make
@@ -124,3 +125,35 @@ def test_a_lease_that_was_released_is_free_at_once(elector: Any) -> None:
     first.release()
     second.step()
     assert second.leading()
+
+
+def owners(api: Any) -> list[str]:
+    found = api.store.get("leases", shop.NAMESPACE, "lease")["metadata"].get("ownerReferences") or ()
+    return [each["uid"] for each in found]
+
+
+def test_the_lease_goes_with_the_operators_deployment(elector: Any, api: Any) -> None:
+    """One that an earlier version made is taken over with the leadership."""
+    uid = api.store.get("deployments", shop.NAMESPACE, "sightline-ranker")["metadata"]["uid"]
+    first = elector("first")
+    first.step()
+    first.release()
+    assert owners(api) == []
+    second = elector("second", "sightline-ranker")
+    second.step()
+    second.step()
+    assert owners(api) == [uid]
+    api.store.delete("deployments", shop.NAMESPACE, "sightline-ranker")
+    assert api.store.find("leases", shop.NAMESPACE, "lease") is None
+    second.step()
+    assert (second.leading(), owners(api)) == (True, [])
+
+
+def test_an_operator_that_may_not_read_its_deployment_leads_all_the_same(
+    elector: Any, api: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.allowed.discard(("apps", "deployments", "get"))
+    first = elector("first", "sightline-ranker")
+    first.step()
+    assert (first.leading(), owners(api)) == (True, [])
+    assert "Lease lease stays when the operator goes" in caplog.text

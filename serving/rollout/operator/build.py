@@ -72,6 +72,7 @@ def build(settings: Settings, environment: Mapping[str, str] = os.environ) -> Bu
         seconds=settings.lease_seconds,
         now=clock.now,
         monotonic=time.monotonic,
+        owner=settings.lease_owner or settings.lease,
     )
     api = Api(client, before_writing=elector.require)
     metrics, errands = OperatorMetrics(registry), Errands()

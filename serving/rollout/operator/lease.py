@@ -8,7 +8,7 @@ from datetime import datetime
 from threading import Event
 
 from serving.rollout.experiment.ports import RefusedError, RetryError
-from serving.rollout.kubernetes.api import LEASE, Api, Object
+from serving.rollout.kubernetes.api import DEPLOYMENT, LEASE, Api, Object
 
 log = logging.getLogger("sightline.operator")
 _STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -32,10 +32,15 @@ class Elector:
         seconds: float,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
+        owner: str = "",
     ) -> None:
-        """`api` must not ask this elector before it writes."""
+        """`api` must not ask this elector before it writes.
+
+        `owner`: the Deployment of this operator, which takes the Lease with it when it goes; empty: the Lease stays.
+        """
         self._api, self._namespace, self._name, self._identity = api, namespace, name, identity
         self._seconds, self._now, self._monotonic = seconds, now, monotonic
+        self._owner = owner
         self._valid_until = 0.0
         self._seen: tuple[object, object] | None = None
         self._seen_at = 0.0
@@ -54,9 +59,13 @@ class Elector:
         began = self._monotonic()
         found = self._api.get(LEASE, self._namespace, self._name)
         if found is None:
-            self._api.create(LEASE, self._namespace, {"metadata": {"name": self._name}, "spec": self._spec({})})
+            metadata = {"name": self._name, **self._owned()}
+            self._api.create(LEASE, self._namespace, {"metadata": metadata, "spec": self._spec({})})
         elif self._is_free(found, began):
-            self._api.replace(LEASE, self._namespace, {**found, "spec": self._spec(found.get("spec") or {})})
+            spec = found.get("spec") or {}
+            taken = self._owned() if spec.get("holderIdentity") != self._identity else {}
+            metadata = {**found["metadata"], **taken}
+            self._api.replace(LEASE, self._namespace, {**found, "metadata": metadata, "spec": self._spec(spec)})
         else:
             self._valid_until = 0.0
             return
@@ -86,6 +95,20 @@ class Elector:
             self.release()
         except (RetryError, RefusedError) as error:
             log.warning("the lease runs out by itself: %s", error)
+
+    def _owned(self) -> Object:
+        """The Lease's owners; none where the Deployment is not there, or may not be read: leading goes before order."""
+        if not self._owner:
+            return {}
+        try:
+            found = self._api.get(DEPLOYMENT, self._namespace, self._owner)
+        except RetryError as error:
+            log.warning("Lease %s stays when the operator goes, since its owner is not known: %s", self._name, error)
+            return {}
+        if found is None:
+            return {}
+        named = {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.name, "name": self._owner}
+        return {"ownerReferences": [{**named, "uid": found["metadata"]["uid"], "blockOwnerDeletion": False}]}
 
     def _is_free(self, found: Object, now: float) -> bool:
         spec = found.get("spec") or {}

@@ -37,6 +37,10 @@ class Settings(BaseModel):
         default="sightline-operator", min_length=1, description="name of the Lease that one replica holds"
     )
     lease_namespace: str = Field(default="", description="where the Lease is; empty: the pod's own namespace")
+    lease_owner: str = Field(
+        default="",
+        description="Deployment beside the Lease that takes it with it when it goes; empty: of the Lease's name",
+    )
     lease_seconds: float = Field(default=15.0, ge=1, le=600, description="a leader silent for so long is followed")
     resync_seconds: float = Field(default=60.0, ge=1, description="experiments are listed again so often")
     step_seconds: float = Field(default=30.0, gt=0, le=60, description="an experiment is looked at at least so often")
