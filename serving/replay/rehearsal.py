@@ -79,7 +79,7 @@ class TableCluster:
 
     def promotion_hint(self) -> str:
         """Nothing is left to people."""
-        return "nothing: the replay promotes"
+        return ""
 
     def stable(self) -> str | None:
         """The bundle of what serves."""

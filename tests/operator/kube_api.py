@@ -69,7 +69,8 @@ class KubeApi:
             case "update":
                 return self.store.update(*place, request.body, request.subresource)
             case "patch":
-                return self.store.patch(*place, request.name, request.body)
+                manager = request.query.get("fieldManager", ["unknown"])[0]
+                return self.store.patch(*place, request.name, request.body, manager)
             case _:
                 uid = (request.body or {}).get("preconditions", {}).get("uid")
                 return self.store.delete(*place, request.name, uid)

@@ -7,6 +7,7 @@ from typing import Any
 
 from kube_store import ApiError, Object, Store
 
+AUTOSCALER = "serving.kserve.io/autoscalerClass"
 _FETCH = ["sightline", "models", "fetch"]
 
 
@@ -86,8 +87,7 @@ class Controllers:
         for service in self.store.list("inferenceservices"):
             name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
             spec = service["spec"]
-            predictors = [spec["predictor"], *(each["predictor"] for each in spec.get("canary") or ())]
-            wanted = {_predictor_name(name, each): each for each in predictors}
+            wanted = {_predictor_name(name, each): each for each in _predictors(spec)}
             if "transformer" in spec:
                 wanted[f"{name}-transformer"] = spec["transformer"]
             for deployment, component in wanted.items():
@@ -100,7 +100,7 @@ class Controllers:
     def _place_deployment(self, namespace: str, name: str, component: Object, service: Object) -> None:
         labels = {**component.get("labels", {}), "app": f"isvc.{name}"}
         pod = {key: component[key] for key in ("initContainers", "containers", "volumes") if key in component}
-        if "containers" not in pod:
+        if "model" in component:
             ports = [{"name": "h2c", "containerPort": 9000}, {"name": "http", "containerPort": 8080}]
             model = copy.deepcopy(component["model"])
             pod["containers"] = [
@@ -109,6 +109,9 @@ class Controllers:
         template = {"metadata": {"labels": labels, "annotations": component.get("annotations", {})}, "spec": pod}
         old = self.store.find("deployments", namespace, name)
         replicas = component.get("minReplicas", 1)
+        if old is None and component.get("annotations", {}).get(AUTOSCALER) == "hpa" and component.get("canary"):
+            self.store.create("horizontalpodautoscalers", namespace, {"metadata": {"name": name}})  # nobody's
+            replicas = 1
         spec = {"replicas": replicas, "selector": {"matchLabels": {"app": f"isvc.{name}"}}, "template": template}
         if old is None:
             owner = {"kind": "InferenceService", "name": service["metadata"]["name"], "uid": service["metadata"]["uid"]}
@@ -116,6 +119,14 @@ class Controllers:
             self.store.create("deployments", namespace, {"metadata": metadata, "spec": spec})
         elif old["spec"] != spec:
             self.store.update("deployments", namespace, {**old, "spec": spec})
+
+
+def _predictors(spec: Object) -> list[Object]:
+    """As KServe 0.20 has them: what canaries have is taken from stable, down to one pod."""
+    canaries = [{**each["predictor"], "canary": True} for each in spec.get("canary") or ()]
+    stable = spec["predictor"]
+    left = max(stable.get("minReplicas", 1) - sum(each.get("minReplicas", 1) for each in canaries), 1)
+    return [{**stable, "minReplicas": left} if canaries else stable, *canaries]
 
 
 def _predictor_name(service: str, predictor: Object) -> str:

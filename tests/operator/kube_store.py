@@ -94,6 +94,8 @@ class Store:
             for fixed in ("uid", "creationTimestamp", "generation", "deletionTimestamp", "namespace"):
                 if fixed in old["metadata"]:
                     new["metadata"][fixed] = old["metadata"][fixed]
+            if managed := [each for each in new["metadata"].pop("managedFields", None) or () if each]:
+                new["metadata"]["managedFields"] = managed
             new = self.fill(plural, new)
             self.check(plural, new)
             if new.get("spec") != old.get("spec"):
@@ -105,9 +107,16 @@ class Store:
                 return self._removed(place, new)
             return self._stored("MODIFIED", place, new)
 
-    def patch(self, plural: str, namespace: str, name: str, changes: Object) -> Object:
+    def patch(self, plural: str, namespace: str, name: str, changes: Object, manager: str = "") -> Object:
+        """`manager`: who has changed the fields from then on, as `metadata.managedFields` says."""
         with self.changed:
-            return self.update(plural, namespace, merged(self.get(plural, namespace, name), changes))
+            old = self.get(plural, namespace, name)
+            new = merged(old, changes)
+            fields = _fields({key: value for key, value in changes.items() if key != "metadata"})
+            if manager and fields and _bare(new) != _bare(old):
+                entry = {"manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields}
+                new["metadata"]["managedFields"] = [*(new["metadata"].get("managedFields") or []), entry]
+            return self.update(plural, namespace, new)
 
     def delete(self, plural: str, namespace: str, name: str, uid: str | None = None) -> Object:
         with self.changed:
@@ -144,6 +153,13 @@ class Store:
         ]:
             self.delete(plural, namespace, name)
         return gone
+
+
+def _fields(changes: Any) -> Object:
+    """A set of fields as `fieldsV1` writes it; a list is one field."""
+    if not isinstance(changes, dict):
+        return {}
+    return {f"f:{key}": _fields(value) for key, value in changes.items()}
 
 
 def merged(old: Any, changes: Any) -> Any:

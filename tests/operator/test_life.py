@@ -1,6 +1,7 @@
 """Lives of an experiment, the API over HTTP: operators are killed, and requests fail, at each step."""
 
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,10 @@ import pytest
 import shop
 from kube_api import Fault
 from kube_store import ApiError, Object
+
+from serving.rollout.kubernetes.api import Api
+from serving.rollout.operator.record import FINALIZER
+from serving.rollout.operator.resync import Resync
 
 KINDS = ("Deployment", "InferenceService")
 END = "Promoted"
@@ -38,6 +43,21 @@ def phase(driver: Any, name: str = "captions") -> str:
 
 def ended(driver: Any, name: str = "captions") -> Callable[[], bool]:
     return lambda: phase(driver, name) in ("Promoted", "RolledBack", "Aborted", "Rejected", "Inconclusive", "Won")
+
+
+def held(driver: Any, name: str = "captions") -> bool:
+    return FINALIZER in (found(driver, name).get("metadata", {}).get("finalizers") or ())
+
+
+def resynced(driver: Any) -> list[str]:
+    """The experiments that the list now and then would have looked at."""
+    put: list[str] = []
+    stop = threading.Event()
+    stop.set()
+    namespaces = (shop.NAMESPACE,)
+    api = Api(driver.connected)
+    Resync(api, namespaces=namespaces, put=lambda key: put.append(key.name), seconds=1, monotonic=lambda: 0.0).run(stop)
+    return put
 
 
 def is_ready(driver: Any, kind: str) -> bool:
@@ -82,8 +102,28 @@ def at_every_write(how: str) -> Callable[[str, str], str]:
     return when
 
 
+STABLE_PODS = 2
+
+
+def assert_apart(driver: Any) -> None:
+    """Stable never had fewer pods than without the experiment, and no field or autoscaler is left of it."""
+    store = driver.api.store
+    stable = [
+        each["spec"]["replicas"]
+        for _, _, plural, each in store.log
+        if plural == "deployments" and each["metadata"]["name"] == "sightline-ranker-predictor"
+    ]
+    assert min(stable, default=STABLE_PODS) == STABLE_PODS
+    for plural in ("inferenceservices", "deployments"):
+        for each in store.list(plural, shop.NAMESPACE):
+            managed = {entry["manager"] for entry in each["metadata"].get("managedFields") or ()}
+            assert "sightline-controller" not in managed, each["metadata"]["name"]
+    assert store.list("horizontalpodautoscalers") == []
+
+
 def assert_promoted(driver: Any, bundle: Any, kind: str) -> None:
     store, uri = driver.api.store, str(bundle.path)
+    assert_apart(driver)
     assert shop.book(store) == []
     if kind == "Deployment":
         for component in ("ranker", "transformer"):
@@ -99,8 +139,10 @@ def assert_promoted(driver: Any, bundle: Any, kind: str) -> None:
     assert (predictor["minReplicas"], predictor["maxReplicas"], predictor["scaleMetric"]) == (2, 5, "cpu")
     assert transformer["initContainers"][0]["args"][0] == uri
     assert "--predictor_host=sightline-ranker-captions.shop:9000" in transformer["containers"][0]["args"]
+    assert predictor["annotations"]["serving.kserve.io/autoscalerClass"] == "hpa"
     service = store.get("services", shop.NAMESPACE, "sightline-ranker-captions")
-    assert "ownerReferences" not in service["metadata"], "it is stable's now"
+    assert [each["kind"] for each in service["metadata"]["ownerReferences"]] == ["InferenceService"]
+    assert "sightline.dev/experiment-uid" not in service["metadata"]["annotations"], "it is stable's now"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -110,6 +152,7 @@ def test_an_experiment_is_promoted(driver: Any, bundle: Any, outside: Any, kind:
     driver.run(ended(driver))
     assert phase(driver) == END, found(driver)["status"]["message"]
     assert_promoted(driver, bundle, kind)
+    assert f"To keep it: the chart's values cannot name {bundle.path}" in found(driver)["status"]["message"]
     assert (faults, driver.failures) == ([], [])
 
 
@@ -126,6 +169,70 @@ def test_an_operator_killed_at_every_write_comes_to_the_same_end(
     assert_promoted(driver, bundle, kind)
     assert driver.crashes > 20
     assert faults == []
+
+
+@pytest.mark.parametrize("how", ["", "before", "after"])
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_what_stable_was_lent_is_given_back_by_an_end_of_any_kind(
+    driver: Any, bundle: Any, outside: Any, replicas: int, how: str
+) -> None:
+    """Four pods beside maxReplicas of 5: that is raised too."""
+    outside.lift = 0.0
+    driver.when = at_every_write(how) if how else driver.when
+    create(driver, bundle, outside, "InferenceService", candidate={"bundle": str(bundle.path), "replicas": replicas})
+    store = driver.api.store
+    driver.run(lambda: phase(driver) == "Running")
+    candidate = store.get("deployments", shop.NAMESPACE, "sightline-ranker-captions-predictor")
+    assert candidate["spec"]["replicas"] == replicas
+    store.patch("experiments", shop.NAMESPACE, "captions", {"spec": {"aborted": True}})
+    driver.run(lambda: ended(driver)() and not held(driver))
+    spec = store.get("inferenceservices", shop.NAMESPACE, "sightline-ranker")["spec"]
+    assert spec == shop.inference_service()["spec"]
+    assert_apart(driver)
+
+
+def test_a_loan_that_an_upgrade_took_back_is_made_again(driver: Any, bundle: Any, outside: Any) -> None:
+    """Helm sets what its values say: the same numbers as before, or others, which are stable's own from then on."""
+    outside.lift = 0.0
+    create(driver, bundle, outside, "InferenceService")
+    driver.run(lambda: phase(driver) == "Running")
+    store = driver.api.store
+
+    def least() -> int:
+        spec = store.get("inferenceservices", shop.NAMESPACE, "sightline-ranker")["spec"]
+        return int(spec["predictor"]["minReplicas"])
+
+    for given in (2, 4, 4):
+        changes = {"spec": {"predictor": {"minReplicas": given}}}
+        store.patch("inferenceservices", shop.NAMESPACE, "sightline-ranker", changes)
+        driver.run(lambda given=given: least() == given + 1)
+    store.patch("experiments", shop.NAMESPACE, "captions", {"spec": {"aborted": True}})
+    driver.run(ended(driver))
+    assert least() == 4
+
+
+@pytest.mark.parametrize("when", ["Running", "Promoting"])
+def test_what_ended_is_deleted_without_a_controller(driver: Any, bundle: Any, outside: Any, when: str) -> None:
+    """A finalizer that stayed would hold the resource, and its namespace, once the controller is gone."""
+    create(driver, bundle, outside, "InferenceService")
+    driver.run(lambda: phase(driver) == when)
+    store = driver.api.store
+    store.patch("experiments", shop.NAMESPACE, "captions", {"spec": {"aborted": when == "Running"}})
+    assert held(driver)
+    driver.run(lambda: ended(driver)() and not held(driver))
+    store.delete("experiments", shop.NAMESPACE, "captions")
+    assert found(driver) == {}
+
+
+def test_what_an_earlier_version_holds_after_its_end_is_let_go(driver: Any, bundle: Any, outside: Any) -> None:
+    """The list now and then finds it: nobody changes what has ended, so nothing else would."""
+    create(driver, bundle, outside)
+    driver.run(lambda: ended(driver)() and not held(driver))
+    store = driver.api.store
+    assert resynced(driver) == []
+    store.patch("experiments", shop.NAMESPACE, "captions", {"metadata": {"finalizers": [FINALIZER]}})
+    assert resynced(driver) == ["captions"]
+    driver.run(lambda: not held(driver))
 
 
 @pytest.mark.parametrize("how", [409, 500, "lost"])
@@ -296,6 +403,20 @@ def test_a_spec_that_cannot_be_read_is_told_and_changes_nothing(driver: Any, bun
     assert "phase" not in found(driver)["status"]
     driver.api.store.delete("experiments", shop.NAMESPACE, "captions")
     driver.run(lambda: not found(driver))
+
+
+def test_a_promotion_that_no_values_could_keep_is_refused_before_it_begins(
+    driver: Any, bundle: Any, outside: Any
+) -> None:
+    create(driver, bundle, outside, candidate={"bundle": "/opt/sightline/demo/bundles/ranker-ids"})
+    driver.run(lambda: driver.turns_done >= 2)
+    told = {each["type"]: each for each in found(driver)["status"]["conditions"]}
+    assert told["Stalled"]["status"] == "True"
+    assert "spec.promotion is automatic" in told["Stalled"]["message"]
+    assert "set promotion: report" in told["Stalled"]["message"]
+    assert not held(driver), "nothing was made for it"
+    driver.api.store.patch("experiments", shop.NAMESPACE, "captions", {"spec": {"promotion": "report"}})
+    driver.run(lambda: phase(driver) != "")
 
 
 def test_a_deleted_experiment_whose_status_was_wiped_leaves_no_users_behind(

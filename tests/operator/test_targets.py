@@ -10,7 +10,7 @@ import pytest
 import shop
 import yaml
 from jsonschema_rs import Draft202012Validator
-from kube_controllers import fetched
+from kube_controllers import AUTOSCALER, fetched
 from kube_schema import strict
 from operator_readme import ROOT
 from scenario import Scenario
@@ -21,6 +21,7 @@ from serving.rollout.kubernetes.api import Api
 from serving.rollout.kubernetes.deployment import DeploymentTarget
 from serving.rollout.kubernetes.inference_service import InferenceServiceTarget
 from serving.rollout.kubernetes.objects import LABEL, Owner, changes
+from serving.rollout.kubernetes.predictor import served
 
 CRDS = Path(os.environ.get("CRDS", ROOT.parent / "shared" / "crds"))
 NEW = "s3://models/ranker/7"
@@ -201,14 +202,12 @@ def test_stable_is_known_by_what_it_serves(install: Any, deployment_target: Any,
     assert kserve_target().promotion_hint().startswith("helm upgrade sightline ")
 
 
-@pytest.mark.parametrize("scenario", ["kserve-storage-s3", "kserve", "kserve-hpa", "experiments-kserve"])
+@pytest.mark.parametrize("scenario", ["kserve-storage-s3", "kserve-storage-pvc", "experiments-kserve"])
 def test_a_candidate_is_a_canary_entry_without_traffic(
     install: Any, kserve_target: Any, controllers: Any, scenario: str
 ) -> None:
     store, target = install(scenario), kserve_target()
     before = store.get("inferenceservices", shop.NAMESPACE, "sightline-ranker")["spec"]["predictor"]
-    if fetched(before) is None and "storageUri" not in before["model"]:
-        pytest.fail("the scenario serves the demo")
     target.deploy(verified())
     found = store.get("inferenceservices", shop.NAMESPACE, "sightline-ranker")
     whole = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", **found}
@@ -217,9 +216,10 @@ def test_a_candidate_is_a_canary_entry_without_traffic(
     predictor = entry["predictor"]
     assert (entry["trafficPercent"], predictor["name"], predictor["minReplicas"]) == (0, "newer", 1)
     assert not {"maxReplicas", "autoScaling", "scaleTarget", "scaleMetric"} & set(predictor)
-    served = predictor["model"].get("storageUri") or fetched(predictor)
-    assert served in (NEW, f"{NEW}/repository")
-    assert found["spec"]["predictor"] == before
+    assert served(predictor) == f"{NEW}/repository"
+    assert predictor["annotations"][AUTOSCALER] == "none", "an autoscaler of it would be nobody's"
+    raised = before["minReplicas"] + 1
+    assert found["spec"]["predictor"] == {**before, "minReplicas": raised}, "what KServe takes for it, and no more"
     pods = {**predictor["labels"], "app": "isvc.sightline-ranker-newer-predictor"}
     assert caught(store, pods) == {"sightline-ranker-newer"}
     version = store.version
@@ -234,9 +234,7 @@ def test_a_candidate_is_a_canary_entry_without_traffic(
     scaling = {"minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"}
     now = promoted["spec"]["predictor"]
     assert {k: v for k, v in now.items() if k in scaling} == {k: v for k, v in before.items() if k in scaling}
-    assert {k: v for k, v in now.items() if k not in scaling} == {
-        k: v for k, v in predictor.items() if k not in scaling
-    }, "the same pods: nothing is restarted"
+    assert pods_of(now) == pods_of(predictor), "nothing is restarted"
     whole = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", **promoted}
     assert kserve_validator().is_valid(whole)
     assert target.candidate().readiness is Readiness.ABSENT
@@ -244,11 +242,43 @@ def test_a_candidate_is_a_canary_entry_without_traffic(
     assert store.find("services", shop.NAMESPACE, "sightline-ranker-newer") is not None
 
 
+def test_a_predictor_that_is_a_pod_of_its_own_is_brought_its_model_by_a_variable(api: Any, kserve_target: Any) -> None:
+    """KServe reads STORAGE_URI of the container `kserve-container`."""
+    made = shop.inference_service()
+    del made["spec"]["predictor"]["model"]
+    env = [{"name": "OTHER", "value": "1"}, {"name": "STORAGE_URI", "value": f"{shop.OLD}/repository"}]
+    made["spec"]["predictor"]["containers"] = [{"name": "kserve-container", "image": "triton", "env": env}]
+    api.store.create("inferenceservices", shop.NAMESPACE, made)
+    target = kserve_target()
+    assert target.stable() == f"{shop.OLD}/repository"
+    target.deploy(verified())
+    (entry,) = api.store.get("inferenceservices", shop.NAMESPACE, "sightline-ranker")["spec"]["canary"]
+    (container,) = entry["predictor"]["containers"]
+    assert container["env"] == [env[0], {"name": "STORAGE_URI", "value": f"{NEW}/repository"}]
+    assert "model" not in entry["predictor"]
+    target.promote()
+    promoted = api.store.get("inferenceservices", shop.NAMESPACE, "sightline-ranker")["spec"]["predictor"]
+    assert (promoted["name"], promoted["containers"]) == ("newer", [container])
+    assert (promoted["minReplicas"], promoted["maxReplicas"]) == (2, 5)
+
+
+def test_what_stable_had_is_asked_back_where_somebody_has_changed_it(api: Any, kserve_target: Any) -> None:
+    api.store.create("inferenceservices", shop.NAMESPACE, shop.inference_service())
+    target = kserve_target()
+    target.deploy(verified())
+    found = api.store.get("inferenceservices", shop.NAMESPACE, "sightline-ranker")
+    found["spec"]["canary"][0]["predictor"]["annotations"]["sightline.dev/stable-replicas"] = "many"
+    api.store.update("inferenceservices", shop.NAMESPACE, found)
+    with pytest.raises(RefusedError, match="stable-replicas: 'many'; expected JSON such as"):
+        target.remove()
+
+
 @pytest.mark.parametrize(
     ("scenario", "given", "told"),
     [
         ("kserve-collocated", {}, "transformer=separate"),
-        ("kserve-storage-s3", {"replicas": 9}, "minReplicas 1"),
+        ("kserve", {}, "ranker.inferenceService.storage=kserve"),
+        ("kserve-hpa", {}, "ranker.inferenceService.storage=kserve"),
         ("kserve-python", {}, "model.source=store"),
         ("kserve-storage-s3", {"service": "nowhere"}, "no InferenceService of that name"),
     ],
@@ -259,6 +289,13 @@ def test_an_inference_service_that_cannot_have_a_candidate_is_refused(
     install(scenario)
     with pytest.raises(RefusedError, match=told):
         kserve_target(**given).deploy(verified())
+
+
+def pods_of(predictor: dict[str, Any]) -> dict[str, Any]:
+    """What KServe makes pods of. A runtime's container is called the same whether the predictor names it or not."""
+    scaling = {"minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"}
+    made = {key: value for key, value in predictor.items() if key not in scaling}
+    return made | ({"model": {**made["model"], "name": ""}} if "model" in made else {})
 
 
 def test_differences_are_merge_patches() -> None:

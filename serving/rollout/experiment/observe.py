@@ -43,7 +43,7 @@ def observe(name: str, uid: str, spec: ExperimentSpec, state: State, world: Worl
     if state.phase is Phase.STOPPING:
         return seen
     if state.promotion_begun:
-        return replace(seen, replaced=_replaced(world))
+        return replace(seen, replaced=_replaced(world), hint=_hint(world))
     readings, blind = _guardrails(name, spec, state, world, now)
     seen = _stable(replace(seen, readings=readings, blind=blind), world)
     if seen.refusal or state.phase not in (Phase.RUNNING, Phase.WAITING):
@@ -51,7 +51,7 @@ def observe(name: str, uid: str, spec: ExperimentSpec, state: State, world: Worl
     look, blinder = _look(name, uid, spec, state, world, now)
     seen = replace(seen, look=look, blind="; ".join(part for part in (blind, blinder) if part))
     won = Outcome.WIN in (state.outcome, Outcome.PENDING if look is None else look.outcome)
-    return replace(seen, hint=world.cluster.promotion_hint()) if won else seen
+    return replace(seen, hint=_hint(world)) if won else seen
 
 
 def evidence_query(name: str, uid: str, spec: ExperimentSpec, state: State, now: datetime) -> EvidenceQuery:
@@ -102,6 +102,13 @@ def _replaced(world: World) -> int | None:
         return world.cluster.replaced()
     except RefusedError:
         return None  # the promotion meets it too, and it is told there
+
+
+def _hint(world: World) -> str:
+    try:
+        return world.cluster.promotion_hint()
+    except RefusedError:
+        return ""  # what it is about is not there any more, which is told where it matters
 
 
 def _stable(seen: Seen, world: World) -> Seen:

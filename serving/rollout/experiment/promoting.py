@@ -34,13 +34,7 @@ def _replacing(turn: Turn) -> Turn:
     if state.phase is not Phase.PROMOTING or state.resting is not None:
         return turn
     if state.promoted:
-        return turn.stop(
-            Phase.PROMOTED,
-            "Promoted",
-            f"{target} serves the candidate's bundle {turn.spec.candidate.bundle} now, to all users. "
-            "Give helm or Git the same values, or the next upgrade brings the old one back.",
-            warning=False,
-        )
+        return _promoted(turn)
     if not state.refusal:
         aborted = " spec.aborted is not followed: stable is half replaced." if turn.spec.aborted else ""
         turn = turn if state.reason != "PromotionRefused" else turn.say("PromotionGoesOn", "The promotion goes on.")
@@ -59,6 +53,17 @@ def _replacing(turn: Turn) -> Turn:
         f"The promotion cannot go on: {state.refusal}. All users get the candidate meanwhile. Correct that and it "
         "goes on by itself, or set spec.aborted.",
         warning=True,
+    )
+
+
+def _promoted(turn: Turn) -> Turn:
+    hint = f" To keep it: {turn.seen.hint}" if turn.seen.hint else ""
+    return turn.stop(
+        Phase.PROMOTED,
+        "Promoted",
+        f"{turn.spec.target.name} serves the candidate's bundle {turn.spec.candidate.bundle} now, to all users. Give "
+        f"helm or Git the same values, or the next upgrade brings the old one back.{hint}",
+        warning=False,
     )
 
 

@@ -121,7 +121,7 @@ def _made(name: str, uid: str, spec: ExperimentSpec, state: State, seen: Seen, w
     """Objects first; users only to a candidate that was seen ready in this very step. True when all is promoted."""
     want = desired(spec, state)
     ready = seen.candidate.readiness is Readiness.READY
-    if want.candidate and not ready and not want.promote:
+    if want.candidate and not want.promote:  # also while it is ready: somebody may have changed what it needs
         world.cluster.deploy(VerifiedBundle(state.bundle_id or "", state.contract_digest or ""))
     document = assignment(name, uid, spec, state)
     if ready and document is not None and document != seen.published:

@@ -13,6 +13,8 @@ from urllib3.exceptions import HTTPError
 from serving.rollout.experiment.ports import RefusedError, RetryError
 
 Object = dict[str, Any]
+MANAGER = "sightline-controller"
+"""Who wrote a field, as `kubectl get --show-managed-fields` and helm's conflicts name it."""
 TIMEOUT_SECONDS = 20.0
 _MERGE_PATCH = "application/merge-patch+json"
 
@@ -123,13 +125,14 @@ class Api:
 
     def _sent(self, verb: str, path: str, query: Mapping[str, str], body: Object | None) -> tuple[int, bytes]:
         method = _METHODS[verb]
+        queries = [*query.items(), *([("fieldManager", MANAGER)] if verb in _MANAGED else [])]
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = _MERGE_PATCH if verb == "patch" else "application/json"
         request = self._client.param_serialize(
             method,
             path,
-            query_params=list(query.items()),
+            query_params=queries,
             header_params=headers,
             body=body,
             auth_settings=["BearerToken"],
@@ -139,6 +142,7 @@ class Api:
 
 
 _METHODS = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+_MANAGED = frozenset({"create", "update", "patch"})
 
 
 def _refusal(status: int, text: bytes, doing: str, verb: str, group: str, resource: str) -> Exception:

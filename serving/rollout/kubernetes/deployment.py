@@ -25,8 +25,10 @@ from serving.rollout.kubernetes.objects import (
     leaving,
     selected,
 )
+from serving.rollout.kubernetes.ownership import hand_over
 from serving.rollout.kubernetes.rivals import rival
 from serving.rollout.kubernetes.rollouts import candidate_state, rollout
+from serving.rollout.kubernetes.values import claims, helm_command
 from serving.rollout.kubernetes.warming import warm
 
 COMPONENT = "app.kubernetes.io/component"
@@ -118,8 +120,10 @@ class DeploymentTarget:
 
     def promotion_hint(self) -> str:
         """With helm, since values that name the old bundle would bring it back."""
-        release = labels_of(self._stable()).get("app.kubernetes.io/instance", "RELEASE")
-        return helm_hint(release, self._owner.namespace, self._bundle)
+        stable = self._stable()
+        release = labels_of(stable).get("app.kubernetes.io/instance", "RELEASE")
+        mounted = claims(stable["spec"]["template"]["spec"])
+        return helm_command(release, self._owner.namespace, self._bundle, mounted, secret=self._secret)
 
     def _there(self) -> tuple[Object | None, Object | None]:
         """What has the names of the candidate's Deployment and Service."""
@@ -166,10 +170,12 @@ class DeploymentTarget:
         """Make a Deployment serve the candidate's bundle; True when all its pods do."""
         field = "spec.target.name" if name == self._ranker else "spec.target.transformer"
         found = self._existing(name, field)
+        found = hand_over(self._api, DEPLOYMENT, self._owner.namespace, found)
         pod = found["spec"]["template"]["spec"]
         if fetched(pod) != self._bundle:
             template = {**found["spec"]["template"], "spec": self._with_bundle(pod, name)}
-            self._change(found, {**found, "spec": {**found["spec"], "template": template}})
+            made = self._change(found, {**found, "spec": {**found["spec"], "template": template}})
+            hand_over(self._api, DEPLOYMENT, self._owner.namespace, made)
             return False
         state = rollout(found)
         if state.stuck:
@@ -223,12 +229,6 @@ class DeploymentTarget:
                     f"Service {service['metadata']['name']} selects {selects}, which would send it users of stable to "
                     f"the candidate's pods; add {COMPONENT}: {stable_pods.get(COMPONENT)} to its selector"
                 )
-
-
-def helm_hint(release: str, namespace: str, bundle: str) -> str:
-    """The command that makes the chart serve a bundle."""
-    values = f"model.source=store,model.uri={bundle}"
-    return f"helm upgrade {release} charts/sightline --namespace {namespace} --reuse-values --set {values}"
 
 
 def retargeted(value: Any, old: Mapping[str, str], new: Mapping[str, str]) -> Any:

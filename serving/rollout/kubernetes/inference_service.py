@@ -5,33 +5,34 @@ KServe makes each entry a Deployment `<service>-<entry>-predictor`, whose pods h
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 
 import httpx
 
-from models.store.trust import unpinned
 from serving.rollout.experiment.ports import CandidateState, Readiness, RefusedError, RetryError, VerifiedBundle
 from serving.rollout.kubernetes.api import DEPLOYMENT, INFERENCE_SERVICE, POD, SERVICE, Api, Object
-from serving.rollout.kubernetes.deployment import helm_hint
 from serving.rollout.kubernetes.fetching import fetched, with_argument, with_bundle
+from serving.rollout.kubernetes.loan import STABLE_REPLICAS, before_loan
 from serving.rollout.kubernetes.objects import (
     BUNDLE_ID,
     GRPC_PORT,
-    LABEL,
     UID,
     Owner,
+    annotated,
     changes,
     checked_name,
     headless_service,
     labels_of,
 )
+from serving.rollout.kubernetes.ownership import hand_over
+from serving.rollout.kubernetes.predictor import candidate, promoted, rescaled, served
 from serving.rollout.kubernetes.rivals import rival
 from serving.rollout.kubernetes.rollouts import candidate_state, rollout
+from serving.rollout.kubernetes.values import claims, helm_command, storage_uri
 from serving.rollout.kubernetes.warming import warm
 
 PROMOTED = "sightline.dev/promoted-for"
 """Label of a headless Service that a promotion left to stable: the InferenceService's name."""
-_SCALING = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "scaleMetricType", "autoScaling")
 _HOST = "--predictor_host="
 
 
@@ -58,15 +59,15 @@ class InferenceServiceTarget:
         self._host = f"{self._name}.{owner.namespace}:{GRPC_PORT}"
 
     def candidate(self) -> CandidateState:
-        """By KServe's Deployment for the entry; ABSENT too once it has become stable, transformers included."""
+        """By KServe's Deployment for the entry; ABSENT too once it has become stable and nothing is left to do."""
         found = self._api.get(INFERENCE_SERVICE, self._owner.namespace, self._service)
+        own = self._own_service()
         if found is None or (self._entry(found) is None and not self._is_stable(found)):
-            left = self._own_service()
-            said = f"Service {self._name} is left of it" if left else ""
-            return CandidateState(Readiness.STARTING if left else Readiness.ABSENT, "", said)
-        if self._entry(found) is None and self._is_all_done(found):
-            return CandidateState(Readiness.ABSENT)
-        if self._own_service() is None:
+            said = f"Service {self._name} is left of it" if own else ""
+            return CandidateState(Readiness.STARTING if own else Readiness.ABSENT, "", said)
+        if own is None:
+            if self._entry(found) is None:
+                return CandidateState(Readiness.ABSENT)
             return CandidateState(Readiness.STARTING, "", f"Service {self._name} is missing")
         deployment = self._api.get(DEPLOYMENT, self._owner.namespace, self._deployment)
         if deployment is None:
@@ -74,7 +75,7 @@ class InferenceServiceTarget:
         return candidate_state(deployment, self._host, self._pods())
 
     def deploy(self, bundle: VerifiedBundle) -> None:
-        """The canary entry, and a headless Service for its pods."""
+        """The canary entry, with the pods that stable is lent for it, and a headless Service for its pods."""
         found = self._found()
         if self._is_stable(found):
             return
@@ -84,11 +85,14 @@ class InferenceServiceTarget:
             own = {key: value for key, value in labels_of(found).items() if key.startswith("app.kubernetes.io/")}
             made = headless_service(checked_name(self._name), self._owner, selector, own)
             self._api.create(SERVICE, self._owner.namespace, made)
-        entry = self._entry(found)
-        if entry is None or entry["predictor"]["annotations"].get(BUNDLE_ID) != bundle.bundle_id:
-            entry = {"trafficPercent": 0, "predictor": self._clone(found["spec"]["predictor"], bundle)}
-        entry = {**entry, "predictor": {**entry["predictor"], "minReplicas": self._replicas}}
-        self._change(found, {**found["spec"], "canary": [*self._others(found), entry]})
+        stable, entry = found["spec"]["predictor"], self._entry(found)
+        before = before_loan(stable, entry)
+        new = entry is None or annotated(entry["predictor"]).get(BUNDLE_ID) != bundle.bundle_id
+        predictor = self._clone(found, bundle) if new or entry is None else entry["predictor"]
+        marks = {**annotated(predictor), STABLE_REPLICAS: before.text()}
+        entry = {"trafficPercent": 0, "predictor": {**predictor, "minReplicas": self._replicas, "annotations": marks}}
+        raised = rescaled(stable, before.raised(self._replicas))
+        self._change(found, {**found["spec"], "predictor": raised, "canary": [*self._others(found), entry]})
 
     def warm(self) -> None:
         """Inferences of zeros to every pod."""
@@ -99,14 +103,16 @@ class InferenceServiceTarget:
         warm(self._http, self._pods(), model=self._model, bundle_id=bundle_id)
 
     def remove(self) -> None:
-        """Take the entry out, delete the Service; what has become stable stays."""
+        """Take the entry out and the loan back, delete the Service; what has become stable stays, with its Service."""
         found = self._api.get(INFERENCE_SERVICE, self._owner.namespace, self._service)
         if found is not None:
-            if self._entry(found) is not None:
-                spec = {key: value for key, value in found["spec"].items() if key != "canary"}
-                others = self._others(found)
-                self._change(found, {**spec, "canary": others} if others else spec)
+            if (entry := self._entry(found)) is not None:
+                stable = found["spec"]["predictor"]
+                self._replace(found, rescaled(stable, before_loan(stable, entry)))
+            else:
+                hand_over(self._api, INFERENCE_SERVICE, self._owner.namespace, found)
             if self._is_stable(found):
+                self._part_with_service()
                 return
         if (service := self._own_service()) is not None:
             self._api.delete(SERVICE, self._owner.namespace, self._name, uid=service["metadata"]["uid"])
@@ -115,9 +121,10 @@ class InferenceServiceTarget:
         """The Service is left to stable, the candidate becomes the predictor, the transformer follows."""
         found = self._found()
         if not self._is_stable(found):
-            self._leave_service()
+            self._leave_service(found)
             self._make_stable(found)
             return False
+        found = hand_over(self._api, INFERENCE_SERVICE, self._owner.namespace, found)
         if not self._is_rolled_out(self._deployment):
             return False
         transformer = found["spec"].get("transformer")
@@ -127,6 +134,7 @@ class InferenceServiceTarget:
         if not self._is_all_done(found):
             return False
         self._drop_earlier_services()
+        self._part_with_service()
         return True
 
     def replaced(self) -> int:
@@ -138,18 +146,22 @@ class InferenceServiceTarget:
         return 1 + int(transformer is not None and self._following(transformer) == transformer)
 
     def stable(self) -> str | None:
-        """The predictor's storageUri, or what its pods fetch."""
-        predictor = self._found()["spec"]["predictor"]
-        return str(predictor["model"].get("storageUri") or fetched(predictor) or "") or None
+        """What KServe brings to the predictor, or what its pods fetch."""
+        return served(self._found()["spec"]["predictor"])
 
     def rival(self) -> str | None:
         """An earlier experiment of the namespace on the same model."""
         return rival(self._api, self._owner, self._model)
 
     def promotion_hint(self) -> str:
-        """With helm, since values that name the old bundle would bring it back."""
-        release = labels_of(self._found()).get("app.kubernetes.io/instance", "RELEASE")
-        return helm_hint(release, self._owner.namespace, self._bundle)
+        """With helm, since values that name the old bundle would bring it back; a promoted predictor has a name."""
+        found = self._found()
+        release = labels_of(found).get("app.kubernetes.io/instance", "RELEASE")
+        others = {"ranker.inferenceService.storageUri": ""}
+        if name := found["spec"]["predictor"].get("name"):
+            others["ranker.inferenceService.predictorName"] = name
+        mounted = self._claims(found)
+        return helm_command(release, self._owner.namespace, self._bundle, mounted, secret=self._secret, others=others)
 
     def _found(self) -> Object:
         found = self._api.get(INFERENCE_SERVICE, self._owner.namespace, self._service)
@@ -166,8 +178,7 @@ class InferenceServiceTarget:
         return next((each for each in entries if self._is_mine(each["predictor"])), None)
 
     def _is_mine(self, predictor: Object) -> bool:
-        marks = predictor.get("annotations") or {}
-        return predictor.get("name") == self._owner.name and marks.get(UID) == self._owner.uid
+        return predictor.get("name") == self._owner.name and annotated(predictor).get(UID) == self._owner.uid
 
     def _others(self, found: Object) -> list[Object]:
         return [each for each in found["spec"].get("canary") or [] if not self._is_mine(each["predictor"])]
@@ -195,56 +206,40 @@ class InferenceServiceTarget:
         return self._api.list(POD, self._owner.namespace, f"app=isvc.{self._deployment}")
 
     def _change(self, found: Object, spec: Object) -> None:
+        """Patch it, and leave what was patched to whoever applies the InferenceService."""
+        namespace = self._owner.namespace
         if patch := changes(found["spec"], spec):
             version = found["metadata"]["resourceVersion"]
-            self._api.patch(INFERENCE_SERVICE, self._owner.namespace, self._service, {"spec": patch}, version=version)
+            found = self._api.patch(INFERENCE_SERVICE, namespace, self._service, {"spec": patch}, version=version)
+        hand_over(self._api, INFERENCE_SERVICE, namespace, found)
 
-    def _clone(self, stable: Object, bundle: VerifiedBundle) -> Object:
-        """The stable predictor with the candidate's bundle: a fixed number of pods, as canaries have."""
-        if any(each.get("name") == "transformer-container" for each in stable.get("containers") or ()):
-            raise RefusedError(
-                f"InferenceService {self._service} has its transformer in the predictor's pods, which can ask only the "
-                "Triton beside it; set ranker.inferenceService.transformer=separate"
-            )
-        if (least := int(stable.get("minReplicas", 1))) < self._replicas:
-            raise RefusedError(
-                f"spec.candidate.replicas is {self._replicas}, and the predictor's minReplicas {least}; KServe takes "
-                "no canary with more pods than the predictor: give at most as many"
-            )
-        made = {key: copy.deepcopy(value) for key, value in stable.items() if key not in _SCALING}
-        made.pop("canaryTrafficPercent", None)
-        if made["model"].get("storageUri"):
-            made["model"]["storageUri"] = f"{unpinned(self._bundle)[0].rstrip('/')}/repository"
-        else:
-            where = f"InferenceService {self._owner.namespace}/{self._service}"
-            made = with_bundle(self._fetching(made), self._bundle, image="", secret="", where=where)
-        made["model"].setdefault("name", "kserve-container")  # the schema of canaries wants it; it is KServe's own
-        made["name"] = self._owner.name
-        made["labels"] = {**(made.get("labels") or {}), LABEL: self._owner.name}
-        marks = {UID: self._owner.uid, BUNDLE_ID: bundle.bundle_id}
-        return {**made, "annotations": {**(made.get("annotations") or {}), **marks}}
+    def _replace(self, found: Object, predictor: Object) -> None:
+        """Another predictor, and the entry is gone, in one patch."""
+        spec = {key: value for key, value in found["spec"].items() if key != "canary"} | {"predictor": predictor}
+        others = self._others(found)
+        self._change(found, {**spec, "canary": others} if others else spec)
 
-    def _fetching(self, predictor: Object) -> Object:
-        if fetched(predictor) is None:
-            raise RefusedError(
-                f"InferenceService {self._service} serves the bundle in its image, which its ServingRuntime names; "
-                "serve one of a model store first (model.source=store)"
-            )
-        return predictor
+    def _clone(self, found: Object, bundle: VerifiedBundle) -> Object:
+        return candidate(
+            found["spec"]["predictor"],
+            self._owner,
+            bundle_id=bundle.bundle_id,
+            storage=storage_uri(self._bundle, self._claims(found)),
+            where=f"InferenceService {self._owner.namespace}/{self._service}",
+        )
+
+    def _claims(self, found: Object) -> Mapping[str, str]:
+        """The model store's claim is mounted where the transformer fetches; KServe mounts it by itself."""
+        return claims(found["spec"].get("transformer") or {})
 
     def _make_stable(self, found: Object) -> None:
-        """One patch: the entry's predictor is the predictor, with stable's numbers of pods; the entry is gone."""
-        entry = self._entry(found)
+        """The entry's predictor is the predictor, with stable's own numbers of pods."""
+        entry, stable = self._entry(found), found["spec"]["predictor"]
         if entry is None:
             raise RefusedError(
                 f"InferenceService {self._service} has no canary {self._owner.name} any more: somebody took it out"
             )
-        scaling = {key: value for key, value in found["spec"]["predictor"].items() if key in _SCALING}
-        candidate = {key: value for key, value in entry["predictor"].items() if key not in _SCALING}
-        spec = {key: value for key, value in found["spec"].items() if key != "canary"}
-        spec["predictor"] = candidate | scaling
-        others = self._others(found)
-        self._change(found, {**spec, "canary": others} if others else spec)
+        self._replace(found, promoted(stable, entry, before_loan(stable, entry)))
 
     def _following(self, transformer: Object) -> Object:
         """The transformer with the candidate's bundle and its Triton."""
@@ -277,17 +272,30 @@ class InferenceServiceTarget:
             raise RetryError(f"the promotion waits, all users are on the candidate: {state.message}")
         return state.done
 
-    def _leave_service(self) -> None:
-        """From now on it is not deleted with the experiment."""
+    def _leave_service(self, found: Object) -> None:
+        """From now on it goes with the InferenceService, not with the experiment."""
         service = self._own_service()
         if service is None or PROMOTED in labels_of(service):
             return
-        kept = {"labels": {PROMOTED: self._service}, "ownerReferences": None}
+        owner = {
+            "apiVersion": INFERENCE_SERVICE.api_version,
+            "kind": INFERENCE_SERVICE.name,
+            "name": self._service,
+            "uid": found["metadata"]["uid"],
+            "blockOwnerDeletion": False,
+        }
+        self._patch_service(service, {"labels": {PROMOTED: self._service}, "ownerReferences": [owner]})
+
+    def _part_with_service(self) -> None:
+        """It is stable's alone: the experiment has nothing to do with it any more."""
+        if (service := self._own_service()) is not None:
+            self._patch_service(service, {"annotations": {UID: None}})
+
+    def _patch_service(self, service: Object, metadata: Object) -> None:
         version = service["metadata"]["resourceVersion"]
-        self._api.patch(SERVICE, self._owner.namespace, self._name, {"metadata": kept}, version=version)
+        self._api.patch(SERVICE, self._owner.namespace, self._name, {"metadata": metadata}, version=version)
 
     def _drop_earlier_services(self) -> None:
         for each in self._api.list(SERVICE, self._owner.namespace, f"{PROMOTED}={self._service}"):
-            if not self._owner.owns(each):
-                name, uid = each["metadata"]["name"], each["metadata"]["uid"]
-                self._api.delete(SERVICE, self._owner.namespace, name, uid=uid)
+            if (name := each["metadata"]["name"]) != self._name:
+                self._api.delete(SERVICE, self._owner.namespace, name, uid=each["metadata"]["uid"])

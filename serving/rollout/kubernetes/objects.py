@@ -57,6 +57,11 @@ def annotations_of(found: Object) -> Mapping[str, str]:
     return found.get("metadata", {}).get("annotations") or {}
 
 
+def annotated(component: Object) -> Mapping[str, str]:
+    """The annotations of a part of an InferenceService, which has no metadata."""
+    return component.get("annotations") or {}
+
+
 def labels_of(found: Object) -> Mapping[str, str]:
     """The object's labels."""
     return found.get("metadata", {}).get("labels") or {}

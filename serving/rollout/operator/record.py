@@ -38,7 +38,8 @@ class Record:
 
     def let_go(self) -> None:
         """Let it be deleted."""
-        self._set_finalizers([each for each in self._finalizers() if each != FINALIZER])
+        if self.held:
+            self._set_finalizers([each for each in self._finalizers() if each != FINALIZER])
 
     def save(self, spec: ExperimentSpec, state: State, failure: str = "") -> None:
         """Write state, columns and conditions; nothing is written when all is as it was."""

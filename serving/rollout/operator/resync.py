@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from serving.rollout.experiment.ports import RefusedError, RetryError
 from serving.rollout.experiment.state import Phase
 from serving.rollout.kubernetes.api import EXPERIMENT, Api, Object
+from serving.rollout.operator.record import FINALIZER
 from serving.rollout.operator.turn import Key
 
 log = logging.getLogger("sightline.operator")
@@ -17,7 +18,7 @@ _PATIENCE = 3
 
 
 class Resync:
-    """Puts every experiment that has not ended on the agenda; knows whether the API answers."""
+    """Puts every experiment that is not done with on the agenda; knows whether the API answers."""
 
     def __init__(
         self,
@@ -59,4 +60,7 @@ class Resync:
 
 
 def _alive(found: Object) -> bool:
-    return "deletionTimestamp" in found["metadata"] or (found.get("status") or {}).get("phase") not in _ENDED
+    """Whether there is something to do: an ended one is done with once it is not held any more."""
+    metadata = found["metadata"]
+    left = "deletionTimestamp" in metadata or FINALIZER in (metadata.get("finalizers") or ())
+    return left or (found.get("status") or {}).get("phase") not in _ENDED

@@ -12,6 +12,7 @@ from serving.rollout.experiment.spec import ExperimentSpec
 from serving.rollout.experiment.state import State
 from serving.rollout.experiment.world import World
 from serving.rollout.kubernetes.api import EXPERIMENT, Api
+from serving.rollout.kubernetes.values import unpromotable
 from serving.rollout.operator.reach import Reach
 from serving.rollout.operator.record import Record
 from serving.rollout.report.resource import Resource, ResourceError, read
@@ -83,7 +84,6 @@ class Turns:
         try:
             if record.leaving:
                 return self._leave(key, record)
-            record.hold()
             return self._step(key, record, read(record.found))
         except ResourceError as error:
             self._watcher.failed(key.name)
@@ -97,8 +97,10 @@ class Turns:
 
     def _step(self, key: Key, record: Record, resource: Resource) -> float | None:
         spec = resource.spec
-        if resource.state is None and (refusal := self._worlds.reach.refusal(spec)):
+        if resource.state is None and (refusal := self._worlds.reach.refusal(spec) or unpromotable(spec)):
             raise ResourceError(f"Experiment {resource.name}: {refusal}")
+        if resource.state is None or not resource.state.phase.ended:
+            record.hold()
 
         def save(state: State) -> None:
             record.save(spec, state)
@@ -110,6 +112,8 @@ class Turns:
             self._watcher.failed(key.name)
             return self.again(key)
         self._failures.pop(key, None)
+        if step.state.phase.ended:
+            record.let_go()  # nothing is left to clean up, and the controller may be gone when it is deleted
         return None if step.wait is None else min(step.wait.total_seconds(), self._longest_wait)
 
     def _leave(self, key: Key, record: Record) -> float | None:
