@@ -1,4 +1,7 @@
-"""A real Kubernetes API server, where this machine can start one: admission, definitions and their rules, no pods."""
+"""A real Kubernetes API server, where this machine can start one: admission, definitions and their rules, no pods.
+
+Kubernetes' own controllers run, and KServe's and KubeRay's with their webhooks.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def api_server() -> Iterator[ApiServer]:
         pytest.skip("needs a program that starts an API server, and root: SIGHTLINE_KUBE_START=path")
     name, number = f"tests-{os.getpid()}", str(200 + os.getpid() % 30)
     begun = subprocess.run(
-        [str(START), "--api-only", "--name", name, "--subnet", number],
+        [str(START), "--api-only", "--operators", "--name", name, "--subnet", number],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     try:
