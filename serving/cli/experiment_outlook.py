@@ -15,6 +15,7 @@ from serving.rollout.experiment.spec import (
     OperationalKind,
     Promotion,
 )
+from serving.rollout.kubernetes.values import unpromotable
 from serving.rollout.traffic import Traffic, needed_per_day, traffic
 
 WEEK = timedelta(days=7)
@@ -137,6 +138,8 @@ def _of_safety(spec: ExperimentSpec) -> list[str]:
     ]
     if spec.promotion is Promotion.AUTOMATIC and not spec.metric_guardrails:
         found.append("promotion is automatic and no metric guardrail watches what the primary metric does not")
+    if refusal := unpromotable(spec):
+        found.append(f"the controller refuses it: {refusal}")
     for name, given in (("paused", spec.paused), ("approved", spec.approved), ("aborted", spec.aborted)):
         if given:
             found.append(f"{name} is set from the start")

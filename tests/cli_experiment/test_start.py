@@ -190,6 +190,10 @@ def test_a_name_that_is_taken_and_a_cluster_without_experiments_are_told(
         ),
         ({"guardrails": []}, "no guardrails"),
         ({"promotion": "automatic"}, "no metric guardrail watches"),
+        (
+            {"promotion": "manual", "candidate": {"bundle": "/opt/sightline/demo/bundles/ranker-ids"}},
+            "the controller refuses it: spec.promotion is manual",
+        ),
         ({"aborted": True}, "aborted is set from the start"),
         ({"primaryMetric": {"name": "m", "numerator": {"event": "e"}, "cuped": False}}, "without CUPED"),
         ({"primaryMetric": {"name": "m", "numerator": {"event": "e"}}}, "without capQuantile"),

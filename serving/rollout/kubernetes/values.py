@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from typing import Any
 
 from models.store.trust import unpinned
 from serving.rollout.experiment.spec import ExperimentSpec, Promotion
-from serving.rollout.kubernetes.api import Object
 
 _IMAGE = "/opt/sightline/"
 _DEMO = "/opt/sightline/demo/bundles/ranker"
@@ -29,7 +29,7 @@ def unpromotable(spec: ExperimentSpec) -> str:
     )
 
 
-def claims(pod: Object) -> Mapping[str, str]:
+def claims(pod: Mapping[str, Any]) -> Mapping[str, str]:
     """By the folder under which a pod's containers see it: the name of a PersistentVolumeClaim."""
     named = {
         volume["name"]: volume["persistentVolumeClaim"]["claimName"]
