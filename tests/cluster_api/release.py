@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -49,9 +49,14 @@ class Release:
 
     def upgrade(self, *settings: str, times: int = 2) -> None:
         """Twice: what the first one writes must not make the second one fail."""
-        given = ["--reset-then-reuse-values", *(f"--set={each}" for each in settings)]
         for _ in range(times):
-            self._done(["helm", "upgrade", "sightline", str(CHART), "--namespace", self.namespace, *given])
+            self._done(self._upgrade(settings))
+
+    def refused(self, *settings: str) -> str:
+        """What an upgrade says that fails."""
+        done = self._run(self._upgrade(settings))
+        assert done.returncode != 0
+        return done.stderr
 
     def run(self, command: str) -> None:
         """A command as it is printed."""
@@ -128,13 +133,20 @@ class Release:
                 if error.status not in (404, 409):  # it went meanwhile
                     raise
 
+    def _upgrade(self, settings: Iterable[str]) -> list[str]:
+        given = ["--reset-then-reuse-values", *(f"--set={each}" for each in settings)]
+        return ["helm", "upgrade", "sightline", str(CHART), "--namespace", self.namespace, *given]
+
     def _done(self, command: list[str]) -> None:
+        done = self._run(command)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         words = [str(helm()) if each == "helm" else each for each in command]
         env = {**os.environ, "KUBECONFIG": self.kubeconfig}
-        done = subprocess.run(
+        return subprocess.run(
             words, capture_output=True, text=True, timeout=120, check=False, env=env, cwd=CHART.parents[1]
         )
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
 
 
 @contextmanager

@@ -122,12 +122,19 @@ def test_a_promotion_on_kserve_leaves_everything_to_helm(
 
 
 def test_values_that_name_the_old_bundle_bring_it_back_whole(release: Release) -> None:
-    """With the name that KServe gave it before: what helm does not name any more goes with its fields."""
+    """With the name that KServe gave it before: what helm does not name any more goes with its fields.
+
+    The new bundle without the promoted name is refused by KServe, and changes nothing.
+    """
     release.install(*STORE, *KSERVE)
     before, target = predictor(release), release.kserve_target("s3://models/ranker/8", release.owner("newer"), 1)
     release.until("it is deployed", lambda: target.deploy(BUNDLE) is None)
     release.until("the candidate is ready", lambda: target.candidate().readiness is Readiness.READY)
     release.until("it is promoted", target.promote)
+    promoted = predictor(release)
+    said = release.refused("model.uri=s3://models/ranker/8")
+    assert "predictor.name change requires a model change" in said
+    assert predictor(release) == promoted
     release.upgrade()
     assert predictor(release) == before
 
