@@ -126,6 +126,7 @@ REFUSED: dict[str, set[str]] = {
         "jobs.train.schedule",
     },
     "jobs.train.gpus=2,jobs.train.resources.limits.nvidia\\.com/mig-1g\\.5gb=1": {"jobs.train.gpus"},
+    f"{KSERVE},ranker.replicas=null,transformer.replicas=null": {"ranker.replicas", "transformer.replicas"},
     "enabled=false": {"enabled"},
     "jobs.lift.enabled=true,jobs.captions=none": {"jobs.lift.enabled"},
     "jobs.backfill.enabled=true,captioner.mode=off": {"jobs.backfill.enabled", "jobs.captions"},

@@ -21,7 +21,7 @@
 {{- if eq .Values.ranker.mode "deployment" }}
 - ranker.mode=deployment runs Triton on CPUs. For GPUs use inferenceservice, with KServe.
 {{- end }}
-{{- if and (ne .Values.ranker.mode "external") (le (int .Values.ranker.replicas) 1) (not .Values.ranker.autoscaling.enabled) }}
+{{- if and (ne .Values.ranker.mode "external") (le (int (include "sightline.leastPods" (dict "fixed" .Values.ranker.replicas "autoscaling" .Values.ranker.autoscaling))) 1) (not .Values.ranker.autoscaling.enabled) }}
 - One ranker pod: rankings stop while its node is away. Set ranker.replicas=2 and transformer.replicas=2, or switch autoscaling on.
 {{- end }}
 {{- if and $bundled (not .Values.items.redis.bundled.persistence.enabled) }}

@@ -1,5 +1,25 @@
 {{/* How many pods of a role there are, and how they are replaced. */}}
 
+{{/*
+A Deployment's replicas. Where somebody else counts them (an autoscaler of the chart's or yours, "fixed" null) the living number is kept:
+a field that Helm no longer writes would fall back to 1 when that autoscaler comes. Takes root, component, "fixed" and "autoscaling".
+*/}}
+{{- define "sightline.replicas" -}}
+{{- if not (or .autoscaling.enabled (kindIs "invalid" .fixed)) }}
+replicas: {{ .fixed }}
+{{- else }}
+{{- $living := lookup "apps/v1" "Deployment" .root.Release.Namespace (include "sightline.componentName" .) }}
+{{- if $living }}
+replicas: {{ $living.spec.replicas }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Pods that a role has at least, for its PodDisruptionBudget: 2 where somebody else counts them. Takes "fixed" and "autoscaling". */}}
+{{- define "sightline.leastPods" -}}
+{{- if .autoscaling.enabled }}{{ .autoscaling.minReplicas }}{{ else if kindIs "invalid" .fixed }}2{{ else }}{{ .fixed }}{{ end }}
+{{- end }}
+
 {{/* Whether a resources map asks for a GPU: nvidia.com/gpu, nvidia.com/mig-1g.5gb, amd.com/gpu, … */}}
 {{- define "sightline.gpu" -}}
 {{- range $name, $count := (.limits | default dict) }}

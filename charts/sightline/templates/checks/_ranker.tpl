@@ -40,6 +40,9 @@
 {{- else if or $scaling.prometheusUrl $scaling.query }}
 - {{ $path }}: prometheusUrl and query would be ignored, since keda does not scale here. Set enabled=true and by=keda, or leave them empty.
 {{- end }}
+{{- if and (kindIs "invalid" .role.replicas) (not $scaling.enabled) (eq .mode "inferenceservice") }}
+- {{ .path }}.replicas: it is null, and KServe scales its pods itself. Set {{ $path }}.enabled=true, or give a number.
+{{- end }}
 {{- if and $scaling.enabled (eq $scaling.by "hpa") (eq .mode "inferenceservice") (gt (int $scaling.targetCPU) 100) }}
 - {{ $path }}.targetCPU: {{ $scaling.targetCPU }} is above 100, which KServe refuses. Raise the CPU request and lower the target.
 {{- end }}
