@@ -83,6 +83,7 @@ REFUSED: dict[str, set[str]] = {
     },
     f"{KSERVE},transformer.service.type=LoadBalancer": {"transformer.service"},
     f"{KSERVE},transformer.resources.limits.cpu=null": {"transformer.resources.limits.cpu"},
+    f"{KSERVE},ranker.resources.limits.cpu=null": {"ranker.resources.limits.cpu"},
     f"{COLLOCATED},transformer.replicas=2,transformer.pod.priorityClassName=high": {
         "transformer.replicas and transformer.autoscaling",
         "transformer.pod.priorityClassName",

@@ -77,6 +77,9 @@
 
 {{- define "sightline.notes.experimentWarnings" -}}
 {{- $collector := .Values.experiments.collector }}
+{{- with ternary (include "sightline.experiments.foreignCrd" .) "" .Values.experiments.crd.create }}
+- The definition of experiments is in the cluster already, {{ . }}, and was left as it is. A newer one: kubectl apply --server-side --force-conflicts --filename charts/sightline/files/experiments-crd.yaml
+{{- end }}
 {{- if include "sightline.experiments.collects" . }}
 {{- if not $collector.persistence.enabled }}
 - What experiments have seen lives as long as the collector's pod (experiments.collector.persistence).

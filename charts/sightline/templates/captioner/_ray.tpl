@@ -104,6 +104,10 @@ spec:
   replicas: {{ .group.minReplicas }}
   minReplicas: {{ .group.minReplicas }}
   maxReplicas: {{ .group.maxReplicas }}
+  # What KubeRay fills in: a list that Helm wrote without them would be refused at every second upgrade.
+  numOfHosts: 1
+  priority: 0
+  scaleStrategy: {}
   rayStartParams: {{ include "sightline.captioner.rayGpus" .group.resources }}
   template:
     {{- include "sightline.captioner.rayPod" (dict "root" .root "group" .group "ray" "worker") | trim | nindent 4 }}

@@ -71,6 +71,9 @@
 {{- else if not (dig "limits" "cpu" "" $transformer.resources) }}
 - transformer.resources.limits.cpu: it is missing, and KServe would silently set it to its own default (1 CPU). Give a limit.
 {{- end }}
+{{- if not (or (dig "limits" "cpu" "" $ranker.resources) (include "sightline.ranker.kserveStorage" .)) }}
+- ranker.resources.limits.cpu: it is missing, and KServe would silently set it to its own default (1 CPU). Give a limit.
+{{- end }}
 {{- end }}
 
 {{- define "sightline.checks.kserveStorage" -}}

@@ -122,3 +122,16 @@ switched on without restarting them: candidates are pods of their own. Takes (di
 {{- define "sightline.experiments.candidateSecret" -}}
 {{- .Values.experiments.candidates.credentialsSecret | default .Values.model.credentialsSecret }}
 {{- end }}
+
+{{/* Whose the definition of Experiments is, where it is another release's or nobody's that Helm knows: Helm would refuse to take it over. */}}
+{{- define "sightline.experiments.foreignCrd" -}}
+{{- $living := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "experiments.sightline.dev" }}
+{{- if $living }}
+{{- $annotations := $living.metadata.annotations | default dict }}
+{{- $name := get $annotations "meta.helm.sh/release-name" }}
+{{- $namespace := get $annotations "meta.helm.sh/release-namespace" }}
+{{- if or (ne $name .Release.Name) (ne $namespace .Release.Namespace) }}
+{{- ternary (printf "of the release %s in the namespace %s" $name $namespace) "of no release" (ne $name "") }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -60,23 +60,33 @@ annotations:
   {{- end }}
 {{ include "sightline.kserve.scaling" (dict "root" . "role" .Values.ranker) | trim }}
 {{ include "sightline.pod.spec" (merge (dict "graceSeconds" $seconds "init" (include "sightline.model.initContainers" (merge (dict "layouts" $model.layouts) $role))) $role) }}
+{{- if include "sightline.ranker.kserveStorage" . }}
 model:
   runtime: {{ include "sightline.componentName" $role }}
   modelFormat: {name: triton, version: "2"}
   protocolVersion: grpc-v2
-  {{- if include "sightline.ranker.kserveStorage" . }}
   storageUri: {{ include "sightline.kserve.storageUri" . | quote }}
-  {{- end }}
-{{- if $collocated }}
+{{- end }}
+{{- if or $collocated (not (include "sightline.ranker.kserveStorage" .)) }}
 containers:
+  {{- if not (include "sightline.ranker.kserveStorage" .) }}
+  # A pod of our own: without a storageUri KServe takes a `model` for one of many in a server and adds a container that never becomes ready.
+  - name: kserve-container
+    {{- include (printf "sightline.ranker.%s" .Values.ranker.inferenceService.runtime) . | trim | nindent 4 }}
+  {{- end }}
+  {{- if $collocated }}
   - name: transformer-container
     {{- include "sightline.transformer.container" . | trim | nindent 4 }}
+  {{- end }}
 {{- end }}
-{{- $volumes := include "sightline.model.volumes" $model | trim }}
+{{- $volumes := list (include "sightline.model.volumes" $model | trim) }}
+{{- if not (include "sightline.ranker.kserveStorage" .) }}
+{{- $volumes = prepend $volumes (include "sightline.ranker.volumes" . | trim) }}
+{{- end }}
 {{- if $collocated }}
-{{- $volumes = printf "%s\n%s" $volumes (include "sightline.transformer.extraVolumes" . | trim) | trim }}
+{{- $volumes = append $volumes (include "sightline.transformer.extraVolumes" . | trim) }}
 {{- end }}
-{{- with $volumes }}
+{{- with without $volumes "" | join "\n" }}
 volumes:
   {{- . | nindent 2 }}
 {{- end }}
