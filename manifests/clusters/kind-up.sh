@@ -76,6 +76,7 @@ install_sightline() {
 wait_for_operators() {
   say "waiting for KServe and KubeRay"
   kube -n "$NAMESPACE" wait --for=condition=Ready inferenceservice --all --timeout "$TIMEOUT"
+  kube -n "$NAMESPACE" wait --for=condition=TransformerReady inferenceservice --all --timeout "$TIMEOUT"  # Ready may leave it out
   kube -n "$NAMESPACE" wait --for=condition=Ready rayservice --all --timeout "$TIMEOUT"
 }
 

@@ -198,7 +198,8 @@ def test_an_uninstall_leaves_what_it_says(release: Any, cluster: Cluster) -> Non
 
 def test_kserve_and_kuberay_run_the_same(operators: Any) -> None:
     cluster = operators.cluster
-    for kind in ("inferenceservice", "rayservice"):
-        cluster.kubectl("wait", "--for=condition=Ready", kind, "--all", "--timeout=20m", timeout=1300)
+    conditions = (("Ready", "inferenceservice"), ("TransformerReady", "inferenceservice"), ("Ready", "rayservice"))
+    for condition, kind in conditions:  # without an ingress KServe's Ready leaves the transformer out
+        cluster.kubectl("wait", f"--for=condition={condition}", kind, "--all", "--timeout=20m", timeout=1300)
     printed = cluster.helm("test", operators.name, "--logs", "--timeout", "20m")
     assert "everything that was looked at is well" in printed
