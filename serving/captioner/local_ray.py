@@ -38,6 +38,8 @@ _RAY_ENVIRONMENT = {
     # Ray replaces 127.0.0.1 by the machine's address, unless it is told that there is no cluster: then
     # every process of it listens on the loopback address only.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray gives its proxy three times 5 s to become ready: too little beside another build on two cores.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     **CALLBACK,
 }
 
@@ -157,7 +159,8 @@ def _init_ray(cpus: int, object_store_bytes: int, folder: Path) -> None:
             return
         except Exception as error:  # Ray raises nothing more specific when a daemon is late
             if not attempts_left:
-                raise StartError(f"Ray did not start ({_ATTEMPTS} attempts): {error}", FAILED) from error
+                slow = "it gives its daemons 30 s: free some CPU, or give this process more, and start again"
+                raise StartError(f"Ray did not start ({_ATTEMPTS} attempts; {slow}): {error}", FAILED) from error
             logger.warning("Ray did not start, trying again: %s", error)
             end(os.environ[MARK], folder, started(os.getpid()), frozenset({os.getpid()}))
 

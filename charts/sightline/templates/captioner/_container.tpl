@@ -28,6 +28,8 @@ securityContext:
 - {name: HOME, value: /tmp}
 # No telemetry.
 - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+# Ray gives its proxies three times 5 s to become ready, too little on a busy node.
+- {name: RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S, value: "60"}
 - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
 # Ray's proxies bound what clients send, and answer it in this service's form.
 - {name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, value: serving.captioner.proxy.bound_proxy}
