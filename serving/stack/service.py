@@ -27,7 +27,7 @@ class Service:
     why_not_ready: Callable[[], str | None]
     env: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
-    start_seconds: float = 90.0
+    start_seconds: float = 300.0  # a machine ten times slower than a quiet one; what has died is noticed at once
     stop_seconds: float = 20.0
 
 

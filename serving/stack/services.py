@@ -27,7 +27,7 @@ def captioner(layout: Layout, ports: Ports, preset: str = "tiny") -> Service:
         log=layout.log("captioner"),
         why_not_ready=answers(f"http://{HOST}:{ports.captioner}/health"),
         env=_quiet(),
-        start_seconds=150,
+        start_seconds=600,
         stop_seconds=40,
     )
 
@@ -42,7 +42,6 @@ def triton(layout: Layout, ports: Ports, models: tuple[str, ...] = (RANKER, ABLA
         why_not_ready=answers(*(f"http://{HOST}:{ports.triton_http}/v2/models/{name}/ready" for name in models)),
         env={**command.env(os.environ), **_quiet()},
         prepare=command.prepare,
-        start_seconds=90,
     )
 
 
