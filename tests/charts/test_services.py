@@ -6,7 +6,7 @@ import pytest
 from scenario import Scenario, every, load
 
 from charts.tooling.pods import Pod, by_kserve
-from charts.tooling.render import Object
+from charts.tooling.render import Object, parse, render
 from serving.transformer.settings import Settings as TransformerSettings
 
 WORKLOADS = {"Deployment", "StatefulSet"}
@@ -178,3 +178,13 @@ def test_the_told_hosts_are_found() -> None:
         "sightline-captioner",
         "sightline-ranker",
     }
+
+
+@pytest.mark.parametrize(("workers", "available"), [(1, None), (2, 1), (3, 2)])
+def test_a_budget_of_ray_counts_its_workers_alone(workers: int, available: int | None) -> None:
+    """With the head counted, the only worker might be evicted."""
+    settings = ["captioner.mode=rayservice", "captioner.rayService.cpuWorkers.maxReplicas=3"]
+    text = render(settings=[*settings, f"captioner.rayService.cpuWorkers.minReplicas={workers}"])
+    budgets = [each["spec"] for each in parse(text) if each["kind"] == "PodDisruptionBudget"]
+    assert [budget["minAvailable"] for budget in budgets] == [available] * (available is not None)
+    assert all(budget["selector"]["matchLabels"]["ray.io/node-type"] == "worker" for budget in budgets)

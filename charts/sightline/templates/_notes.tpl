@@ -15,6 +15,10 @@
 {{- if eq .Values.captioner.mode "deployment" }}
 - captioner.mode=deployment is one Ray per pod. For production use rayservice, with KubeRay.
 {{- end }}
+{{- $ray := .Values.captioner.rayService }}
+{{- if and (eq .Values.captioner.mode "rayservice") (eq 1 (add $ray.cpuWorkers.minReplicas $ray.gpuWorkers.minReplicas | int)) }}
+- One captioner worker: while it is replaced, up to a minute, captions fail and are asked for again. Set captioner.rayService.cpuWorkers.minReplicas=2 (or gpuWorkers).
+{{- end }}
 {{- if and (has .Values.captioner.mode (list "deployment" "rayservice")) (ne .Values.captioner.settings.preset "tiny") (not .Values.captioner.settings.weights) }}
 - The captioner's weights are taken as they come. `sightline models pin-weights SOURCE` tells what to write as captioner.settings.weights and .revision.
 {{- end }}
@@ -37,7 +41,7 @@
 - The external item store is used without TLS: rediss:// in items.redis.external.url.
 {{- end }}
 {{- if not $policy.enabled }}
-- There are no NetworkPolicies (networkPolicy.enabled): every pod of the cluster reaches ours{{ if eq .Values.captioner.mode "rayservice" }}, Ray's dashboard too, which runs code for everybody{{ end }}.
+- There are no NetworkPolicies (networkPolicy.enabled): every pod of the cluster reaches ours.
 {{- else if and (not $policy.clients) (or .Values.gateway.enabled .Values.ingress.enabled (ne .Values.transformer.service.type "ClusterIP")) }}
 - Only pods of this namespace may ask for rankings; let your gateway in by networkPolicy.clients.
 {{- end }}

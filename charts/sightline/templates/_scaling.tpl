@@ -63,6 +63,9 @@ spec:
   selector:
     matchLabels:
       {{- include "sightline.selectorLabels" . | nindent 6 }}
+      {{- if .unscaled }}
+      ray.io/node-type: worker
+      {{- end }}
 {{- end }}
 {{- end }}
 
