@@ -20,7 +20,7 @@ TRANSFORMER_OWN = frozenset(
     {
         *("model_name", "bundle", "also", "store", "missing_file", "missing_limit"),
         *("predictor_host", "predictor_protocol", "host", "http_port", "grpc_port", "workers"),
-        *("assignments", "exposures"),
+        *("assignments", "exposures", "grpc_connection_age_seconds"),
     }
 )
 COLLECTOR_OWN = frozenset({"database", "host", "port", "metrics_port", "tls_certificate", "tls_key"})

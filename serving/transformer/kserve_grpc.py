@@ -74,9 +74,18 @@ class RankServicer(InferenceServicer):  # type: ignore[misc,unused-ignore]
 
 
 def grpc_server(
-    servicer: RankServicer, host: str, port: int, *, max_message_bytes: int, max_calls: int
+    servicer: RankServicer,
+    host: str,
+    port: int,
+    *,
+    max_message_bytes: int,
+    max_calls: int,
+    connection_age_seconds: float,
 ) -> grpc.aio.Server:
     """A server bound to the address, which holds `max_calls` messages at most; calls beyond are RESOURCE_EXHAUSTED.
+
+    Connections are closed at that age, after their calls: clients look the address up again, and have left a pod that
+    ends before it stops, where gRPC would cancel a call that comes at that moment.
 
     Raises RuntimeError if the port is taken: it is not shared silently.
     """
@@ -87,6 +96,7 @@ def grpc_server(
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ("grpc.max_concurrent_streams", max_calls),
+            ("grpc.max_connection_age_ms", max(1, round(connection_age_seconds * 1000))),
         ],
         maximum_concurrent_rpcs=max_calls,
     )

@@ -46,6 +46,7 @@ class Listening:
     max_grpc_message_bytes: int
     max_held_bytes: int
     max_grpc_calls: int
+    grpc_connection_age_seconds: float
     retry_after_seconds: float
     max_connections: int
     grace_seconds: float
@@ -75,6 +76,7 @@ async def serve(service: Service, models: Sequence[RankerModel], listening: List
             *(servicer, listening.host, listening.grpc_port),
             max_message_bytes=listening.max_grpc_message_bytes,
             max_calls=listening.max_grpc_calls,
+            connection_age_seconds=listening.grpc_connection_age_seconds,
         )
         rest_app = _rest(service, dataplane, extension, listening)
         over_rest = Server(

@@ -69,6 +69,7 @@ async def _serve(settings: Settings, naming: ArmNaming) -> None:
         max_grpc_message_bytes=settings.max_grpc_message_bytes,
         max_held_bytes=settings.max_held_bytes,
         max_grpc_calls=settings.max_grpc_calls,
+        grpc_connection_age_seconds=settings.grpc_connection_age_seconds,
         retry_after_seconds=settings.retry_after_seconds,
         max_connections=settings.max_connections,
         grace_seconds=settings.grace_seconds,

@@ -87,6 +87,15 @@ class Settings(BaseModel):
     max_grpc_calls: Annotated[
         int, Field(ge=1, le=10_000, description="gRPC calls at the same time; those beyond are refused")
     ] = 64
+    grpc_connection_age_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=86_400,
+            description="A gRPC connection is renewed after that time, between calls; less than a pod serves after it "
+            "was told to stop, so that no client is left then",
+        ),
+    ] = 60
     max_connections: Annotated[
         int, Field(ge=1, le=100_000, description="REST connections at the same time; beyond, idle ones are closed")
     ] = DEFAULT_CONNECTIONS

@@ -19,6 +19,7 @@ args:
   - --host=0.0.0.0
   - --http_port=8080
   - --grpc_port=8081
+  - --grpc_connection_age_seconds={{ max 1 (div $transformer.preStopSeconds 2) }}
   {{- if .Values.experiments.enabled }}
   - --assignments={{ include "sightline.experiments.assignmentsRead" . }}
   - --exposures={{ include "sightline.experiments.exposures" . }}
