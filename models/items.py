@@ -36,11 +36,13 @@ class Origin:
         place: where its tables are: an absolute folder, a URI, or a name such as MovieLens-100K.
         digest: `sha256:<64 hex>` of what was written last (`training.data.dataset.Dataset.digest`).
         earlier: digests of the same data set before, the newest first.
+        users: fingerprint of the key that hides users' ids in the store; empty: they are in clear.
     """
 
     place: str
     digest: str
     earlier: tuple[str, ...] = ()
+    users: str = ""
 
     def includes(self, digest: str) -> bool:
         """Whether this is the data set of that digest, now or earlier."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.contract import CaptionTokenizer
 from models.contract.cuts import CaptionCuts, caption_cuts
-from models.items import ItemRow, StoredCaption, UserRow
+from models.items import ItemRow, Origin, StoredCaption, UserRow
 from serving.backfill.captioner import wait_for_captioner
 from serving.backfill.catalogue import Catalogue
 from serving.backfill.errors import BackfillError
@@ -92,11 +92,13 @@ class Shard:
         """
         origin, found = self.catalogue.origin, self.store.origin()
         mine = claimed(found, not self.store.count(), origin, self.remedy, self.replace_data)
+        mine = replace(mine, users=self._users_key(found))
         made = await wait_for_captioner(self.client, self.wait_seconds, self.say)
         records = self.ledger.known(self.again)
         if self.replace_data:
             self._remove_others(found is not None and (found.place == origin.place or found.includes(origin.digest)))
         if mine != found:
+            self._drop_users_under_another_key(found, mine)
             self.store.set_origin(mine)
         if self.catalogue.users:
             self.store.put_users(UserRow(user, values) for user, values in self.catalogue.users.items())
@@ -126,7 +128,19 @@ class Shard:
         ]
         self.store.remove_many(others)
         if self.catalogue.shard == 0:
-            self.store.remove_users([user for user in self.store.user_ids() if user not in self.catalogue.users])
+            kept = {self.store.user_keys.hidden(user) for user in self.catalogue.users}
+            self.store.remove_stored_users([user for user in self.store.user_ids() if user not in kept])
+
+    def _users_key(self, found: Origin | None) -> str:
+        """Fingerprint of the key that hides users' ids: the first shard writes the users, and says so."""
+        if self.catalogue.shard == 0:
+            return self.store.user_keys.fingerprint
+        return "" if found is None else found.users
+
+    def _drop_users_under_another_key(self, found: Origin | None, mine: Origin) -> None:
+        """Rows that nobody would find any more, and that would keep ids in clear where they are to be hidden."""
+        if found is not None and found.users != mine.users:
+            self.store.remove_stored_users(list(self.store.user_ids()))
 
     async def _step(
         self, step: Sequence[str], pictures: Mapping[str, Picture], records: dict[str, Record], made: tuple[str, str]

@@ -22,6 +22,7 @@ class ItemStorePlace:
         """How many of the users have a row."""
         try:
             with open_store(self._place, self._environ, readonly=True) as store:
+                store.user_keys.require(store.origin(), self.name)
                 return Found({ROWS: sum(store.has_user(user) for user in set(users))})
         except ItemStoreError as cause:
             raise PlaceError(str(cause)) from cause
@@ -29,8 +30,8 @@ class ItemStorePlace:
     def forget(self, users: Sequence[str]) -> Found:
         """Remove the rows; the file, or the server's log, is written anew, since both keep what was removed."""
         try:
-            with open_store(self._place, self._environ, readonly=True):
-                pass  # a store that is not there is not made
+            with open_store(self._place, self._environ, readonly=True) as store:  # one that is not there is not made
+                store.user_keys.require(store.origin(), self.name)
             with open_store(self._place, self._environ) as store:
                 had = sum(store.has_user(user) for user in set(users))
                 store.remove_users(list(users))

@@ -14,6 +14,7 @@ from serving.items.lmdb_file import StoreFile, open_file, translated
 from serving.items.lmdb_rewrite import rewrite
 from serving.items.origin import decoded, encoded
 from serving.items.rows import RowCodec
+from serving.items.user_keys import IN_CLEAR, UserKeys
 
 __all__ = ["ItemStoreError", "LmdbStore"]
 
@@ -31,18 +32,26 @@ class LmdbStore:
     checksum, the folder a format version; nothing is pickled.
     """
 
-    def __init__(self, file: StoreFile) -> None:
-        self._file = file
+    def __init__(self, file: StoreFile, user_keys: UserKeys = IN_CLEAR) -> None:
+        self._file, self.user_keys = file, user_keys
         self._codec = RowCodec()
         self._gate = ReaderGate()
         self._closed = False
 
     @classmethod
-    def open(cls, path: Path | str, readonly: bool = False, map_size: int = DEFAULT_MAP_SIZE) -> "LmdbStore":
-        """Open the folder `path`, creating it unless `readonly`. `map_size` is the first size in bytes; it
-        doubles when full. Raises `ItemStoreError` for a missing, corrupt or foreign folder or a newer format.
+    def open(
+        cls,
+        path: Path | str,
+        readonly: bool = False,
+        map_size: int = DEFAULT_MAP_SIZE,
+        user_keys: UserKeys = IN_CLEAR,
+    ) -> "LmdbStore":
+        """Open the folder `path`, creating it unless `readonly`.
+
+        `map_size` is the first size in bytes; it doubles when full. `user_keys` hide users' ids. Raises
+        `ItemStoreError` for a missing, corrupt or foreign folder or a newer format.
         """
-        return cls(open_file(Path(path), readonly, map_size))
+        return cls(open_file(Path(path), readonly, map_size), user_keys)
 
     def __enter__(self) -> "LmdbStore":
         return self
@@ -91,15 +100,17 @@ class LmdbStore:
     def get_user(self, user_id: str) -> UserRow | None:
         """Return the user's row, None where unknown."""
         with self._reading(self._file.users) as txn:
-            value = txn.get(lookup_key(user_id))
+            value = txn.get(lookup_key(self.user_keys.hidden(user_id)))
         return None if value is None else self._codec.decode_user(user_id, value)
 
     def put_users(self, rows: Iterable[UserRow]) -> int:
         """Write all rows in one transaction, return how many. Raises `ItemRowError`, `ItemStoreError`."""
-        return self._put(self._file.users, "user", rows, lambda row: row.user_id, self._codec.encode_user)
+        return self._put(
+            self._file.users, "user", rows, lambda row: self.user_keys.hidden(row.user_id), self._codec.encode_user
+        )
 
     def user_ids(self) -> Iterator[str]:
-        """Yield every user's id by key order, as `items` yields rows."""
+        """Yield every user's id as it is stored, by key order, as `items` yields rows."""
         for page in self._pages(self._file.users):
             yield from (key.decode() for key, _ in page)
 
@@ -109,12 +120,16 @@ class LmdbStore:
 
     def remove_users(self, user_ids: Sequence[str]) -> None:
         """Remove the users in one transaction. Raises `ItemStoreError`."""
-        self._change(self._file.users, [(lookup_key(user_id), None) for user_id in user_ids])
+        self.remove_stored_users([self.user_keys.hidden(user_id) for user_id in user_ids])
+
+    def remove_stored_users(self, stored_ids: Sequence[str]) -> None:
+        """Remove users by ids as `user_ids` yields them, in one transaction. Raises `ItemStoreError`."""
+        self._change(self._file.users, [(lookup_key(stored_id), None) for stored_id in stored_ids])
 
     def has_user(self, user_id: str) -> bool:
         """Whether there is a row of this user, whole or damaged."""
         with self._reading(self._file.users) as txn:
-            return txn.get(lookup_key(user_id)) is not None
+            return txn.get(lookup_key(self.user_keys.hidden(user_id))) is not None
 
     def scrub(self) -> str:
         """Write the file anew: removed rows leave their bytes in it until then. See `lmdb_rewrite.rewrite`."""

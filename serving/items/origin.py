@@ -10,14 +10,15 @@ _KEPT = 100
 
 def encoded(origin: Origin) -> bytes:
     """The origin as JSON."""
-    return orjson.dumps({"place": origin.place, "digest": origin.digest, "earlier": origin.earlier})
+    document = {"place": origin.place, "digest": origin.digest, "earlier": origin.earlier}
+    return orjson.dumps(document | ({"users": origin.users} if origin.users else {}))
 
 
 def decoded(value: bytes, where: str) -> Origin:
     """The origin of its JSON. Raises `ItemStoreError` for anything else."""
     try:
         document = orjson.loads(value)
-        return Origin(document["place"], document["digest"], tuple(document["earlier"]))
+        return Origin(document["place"], document["digest"], tuple(document["earlier"]), str(document.get("users", "")))
     except (ValueError, KeyError, TypeError) as cause:
         raise ItemStoreError(
             f"{where}: what it says of its data set cannot be read ({value[:80]!r}); caption the catalogue again"
@@ -37,7 +38,7 @@ def claimed(found: Origin | None, empty: bool, mine: Origin, remedy: str, replac
     """
     if found is not None and (found.place == mine.place or found.includes(mine.digest)):
         before = [digest for digest in (found.digest, *found.earlier) if digest != mine.digest]
-        return Origin(mine.place, mine.digest, tuple(before[:_KEPT]))
+        return Origin(mine.place, mine.digest, tuple(before[:_KEPT]), mine.users)
     if replace or (found is None and empty):
         return mine
     holder = "does not say of which data set it is (an earlier version wrote it)" if found is None else f"holds {found}"

@@ -16,6 +16,7 @@ from serving.items.origin import decoded, encoded
 from serving.items.redis_disk import rewrite_log
 from serving.items.redis_link import RedisAddress, RedisLink, RedisTransaction
 from serving.items.rows import RowCodec
+from serving.items.user_keys import IN_CLEAR, UserKeys, read_user_keys
 
 FORMAT, VERSION = "sightline-items", 1
 TIMEOUT_SECONDS = 10.0
@@ -32,8 +33,8 @@ class RedisStore:
     were ranked without caption.
     """
 
-    def __init__(self, link: RedisLink, prefix: str, readonly: bool) -> None:
-        self._link, self._readonly = link, readonly
+    def __init__(self, link: RedisLink, prefix: str, readonly: bool, user_keys: UserKeys = IN_CLEAR) -> None:
+        self._link, self._readonly, self.user_keys = link, readonly, user_keys
         self._codec = RowCodec()
         names = ("format", "generation", "origin", "ids", "wanted", "item:", "user:")
         keys = [f"{prefix}{name}".encode() for name in names]
@@ -43,14 +44,14 @@ class RedisStore:
     def open(
         cls, uri: str, environ: Mapping[str, str], readonly: bool = False, timeout: float = TIMEOUT_SECONDS
     ) -> RedisStore:
-        """Open the store at `uri`, making it unless `readonly`. Credentials come from `environ`.
+        """Open the store at `uri`, making it unless `readonly`. Credentials and the users' key come from `environ`.
 
         Raises:
             ItemStoreError: the server does not answer within `timeout` seconds or refuses; there is no store and it
                 may not be made; the keys are another program's or of a newer format; the server may drop rows.
         """
         address = RedisAddress.parse(uri)
-        store = cls(RedisLink(address, environ, timeout), address.prefix, readonly)
+        store = cls(RedisLink(address, environ, timeout), address.prefix, readonly, read_user_keys(environ))
         try:
             store._check_owner()
         except ItemStoreError:
@@ -112,15 +113,17 @@ class RedisStore:
     def get_user(self, user_id: str) -> UserRow | None:
         """Return the user's row, None where unknown."""
         with self._link.client() as client:
-            value = client.get(self._user + lookup_key(user_id))
+            value = client.get(self._user + lookup_key(self.user_keys.hidden(user_id)))
         return None if value is None else self._codec.decode_user(user_id, value)
 
     def put_users(self, rows: Iterable[UserRow]) -> int:
         """Write all rows in one transaction, return how many; see `put_many`."""
-        return self._put("user", rows, lambda row: row.user_id, self._codec.encode_user, self._queue_users)
+        return self._put(
+            "user", rows, lambda row: self.user_keys.hidden(row.user_id), self._codec.encode_user, self._queue_users
+        )
 
     def user_ids(self) -> Iterator[str]:
-        """Yield every user's id in no order; an id may come twice while the server's table grows."""
+        """Yield every user's id as it is stored, in no order; an id may come twice while the server's table grows."""
         pattern = b"".join(b"\\" + bytes([byte]) if byte in b"*?[]^\\" else bytes([byte]) for byte in self._user) + b"*"
         cursor = 0
         while True:
@@ -136,12 +139,16 @@ class RedisStore:
 
     def remove_users(self, user_ids: Sequence[str]) -> None:
         """Remove the users in one transaction. Raises `ItemStoreError`."""
-        self._remove(user_ids, self._user, ())
+        self.remove_stored_users([self.user_keys.hidden(user_id) for user_id in user_ids])
+
+    def remove_stored_users(self, stored_ids: Sequence[str]) -> None:
+        """Remove users by ids as `user_ids` yields them, in one transaction. Raises `ItemStoreError`."""
+        self._remove(stored_ids, self._user, ())
 
     def has_user(self, user_id: str) -> bool:
         """Whether there is a row of this user, whole or damaged."""
         with self._link.client() as client:
-            return client.get(self._user + lookup_key(user_id)) is not None
+            return client.get(self._user + lookup_key(self.user_keys.hidden(user_id))) is not None
 
     def scrub(self) -> str:
         """Have the server's log written anew; returns what is left to do by hand, see `redis_disk.rewrite_log`."""

@@ -7,6 +7,7 @@ from models.items import ItemStoreError
 from serving.items.lmdb_store import LmdbStore
 from serving.items.redis_link import RedisAddress
 from serving.items.redis_store import TIMEOUT_SECONDS, RedisStore
+from serving.items.user_keys import read_user_keys
 
 SCHEMES = ("redis://", "rediss://")
 
@@ -32,7 +33,7 @@ def open_store(
     Args:
         place: a folder, or redis://host:port/number (rediss:// with TLS).
         environ: has SIGHTLINE_STORE_PASSWORD, SIGHTLINE_STORE_USERNAME and SIGHTLINE_STORE_CA_FILE where Redis needs
-            them.
+            them, and SIGHTLINE_STORE_USER_KEY where users' ids are not to be stored in clear.
         timeout: seconds that Redis has to let in and to answer each question; a folder needs none.
 
     Raises:
@@ -41,4 +42,4 @@ def open_store(
     check_place(place)
     if is_redis(place):
         return RedisStore.open(str(place), environ, readonly, timeout)
-    return LmdbStore.open(place, readonly)
+    return LmdbStore.open(place, readonly, user_keys=read_user_keys(environ))

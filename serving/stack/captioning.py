@@ -14,6 +14,7 @@ from serving.backfill.pictures import PictureReader
 from serving.backfill.shard import Shard, Tally
 from serving.captioner.client import CaptionClient
 from serving.items.lmdb_store import LmdbStore
+from serving.items.user_keys import read_user_keys
 from serving.stack.layout import Layout
 from serving.tls import believed
 from training.recipe import CaptionSettings
@@ -63,7 +64,7 @@ def caption_catalogue(
         ItemStoreOriginError: the store holds another data set.
     """
     ledger, tally = Ledger(str(layout.captions), catalogue.shard, catalogue.shards), Tally()
-    with LmdbStore.open(layout.store) as store:
+    with LmdbStore.open(layout.store, user_keys=read_user_keys(os.environ)) as store:
         shard = Shard(
             catalogue=catalogue,
             names=list(catalogue.pictures),

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from models.bundle import Manifest
 from models.items import ItemRow, ItemStoreError, ItemStoreOriginError, Origin, UserRow
+from serving.items.user_keys import IN_CLEAR, UserKeys
 
 log = logging.getLogger("sightline.transformer")
 
@@ -37,11 +38,15 @@ class OwnRows:
 
     Args:
         bundle: what is served, for the messages; `manifest` says what it was trained on.
-        any_data: another data set's rows are wanted, too; then nothing is compared.
+        any_data: another data set's rows are wanted, too; then the data set is not compared.
+        user_keys: how users' ids are hidden in the store; rows that are hidden in another way are refused.
     """
 
-    def __init__(self, store: OriginStore, bundle: str, manifest: Manifest, any_data: bool) -> None:
+    def __init__(
+        self, store: OriginStore, bundle: str, manifest: Manifest, any_data: bool, user_keys: UserKeys = IN_CLEAR
+    ) -> None:
         self._store, self._bundle, self._digest, self._any_data = store, bundle, manifest.data_digest, any_data
+        self._user_keys = user_keys
         self._checked: int | None = None
         self._refusal: str | None = None
         self._warned = False
@@ -58,8 +63,11 @@ class OwnRows:
     def refresh(self) -> int:
         """The epoch of the rows now. Raises `ItemStoreOriginError` for another data set's, `ItemStoreError`."""
         epoch = self._store.refresh()
-        if epoch != self._checked and not self._any_data:
-            self._compare(self._store.origin())
+        if epoch != self._checked:
+            origin = self._store.origin()
+            self._user_keys.require(origin, "the item store")
+            if not self._any_data:
+                self._compare(origin)
             self._checked = epoch
         if self._refusal is not None:
             raise ItemStoreOriginError(self._refusal)

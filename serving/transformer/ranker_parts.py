@@ -1,5 +1,6 @@
 """From settings to one ranker, stable or candidate: its features, its predictor, its handshake."""
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ import grpc
 
 from models.bundle import Bundle
 from models.contract import CaptionTokenizer
+from serving.items.user_keys import read_user_keys
 from serving.transformer.features import FeatureBuilder
 from serving.transformer.handshake import Handshake, Verdict
 from serving.transformer.metrics import Metrics
@@ -46,7 +48,8 @@ def predictor_over(channel: grpc.aio.Channel, settings: Settings, metrics: Metri
 
 def rows_of(settings: Settings, bundle: Bundle, store: StoreConnection) -> OwnRows:
     """The store's rows as far as they are the bundle's. Not for several threads, as the connection is not."""
-    return OwnRows(store, f"{bundle.manifest.name} ({bundle.id[:19]})", bundle.manifest, settings.any_data)
+    name, keys = f"{bundle.manifest.name} ({bundle.id[:19]})", read_user_keys(os.environ)
+    return OwnRows(store, name, bundle.manifest, settings.any_data, keys)
 
 
 def features_of(settings: Settings, bundle: Bundle, rows: OwnRows, missing: MissingCaptions) -> FeatureBuilder:

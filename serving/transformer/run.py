@@ -12,7 +12,7 @@ import uvloop
 
 from models.bundle import BundleError
 from models.contract import ContractError
-from models.items import ItemStoreOriginError
+from models.items import ItemStoreError
 from models.logs import LogsError, log_to_stderr
 from models.store.errors import ModelStoreError
 from serving.transformer.build import Built, build
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     except (
         BundleError,
         ContractError,
-        ItemStoreOriginError,
+        ItemStoreError,
         ModelStoreError,
         OSError,
         RuntimeError,

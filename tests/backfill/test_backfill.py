@@ -20,6 +20,7 @@ from models.items import ItemRow, Origin
 from serving.items.lmdb_store import LmdbStore
 from serving.items.redis_store import RedisStore
 from serving.items.uri import open_store
+from serving.items.user_keys import UserKeys
 from training.caption_shards import read_captions
 from training.data import features, splits, tables
 
@@ -109,6 +110,31 @@ def test_a_store_that_came_back_empty_is_filled_without_captioning(job: Any, tmp
     assert job.captioner.seen == []
     with LmdbStore.open(first, readonly=True) as before, LmdbStore.open(job.store, readonly=True) as after:
         assert list(after.items()) == list(before.items())
+
+
+def test_a_key_hides_the_users_ids_and_another_one_writes_them_anew(job: Any) -> None:
+    dataset = tables.read(job.data)
+    users = list(features.user_rows(dataset, splits.within_user_time(dataset)))
+
+    def stored(key: str) -> list[str]:
+        """Ids as they are in the store, whose users all are found by their own ids."""
+        with LmdbStore.open(job.store, readonly=True, user_keys=UserKeys(key.encode())) as store:
+            assert store.origin().users == store.user_keys.fingerprint
+            assert all(store.has_user(user) for user in users)
+            return list(store.user_ids())
+
+    assert job.run().returncode == 0
+    assert sorted(stored("")) == sorted(users)
+    seen = [set(users)]
+    for key in ("a key of this site alone", "another key altogether", ""):
+        for shard in ("1", "0"):  # whichever comes first
+            ended = job.run("--shards", "2", "--shard", shard, SIGHTLINE_STORE_USER_KEY=key)
+            assert ended.returncode == 0, ended.stderr
+        seen.append(set(stored(key)))
+        assert len(seen[-1]) == len(users), "none of another key is left"
+    assert seen[0] == seen[3]
+    assert not seen[0] & seen[1]
+    assert not seen[1] & seen[2]
 
 
 def test_shards_part_the_catalogue_and_the_first_writes_the_users(job: Any) -> None:

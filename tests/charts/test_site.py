@@ -144,3 +144,14 @@ def test_triton_and_ray_are_told_by_settings_of_their_own() -> None:
     }
     usual = {variable for pod in load("defaults").pods for each in pod.all_containers for variable in variables(each)}
     assert not {"SIGHTLINE_LOG_LEVEL", "SIGHTLINE_LOG_FORMAT"} & usual
+
+
+def test_who_reads_and_who_writes_users_have_the_same_key() -> None:
+    keys = {}
+    for pod in load("site").pods:
+        for container in pod.containers:
+            for each in container.get("env", []):
+                if each["name"] == "SIGHTLINE_STORE_USER_KEY":
+                    keys[pod.component] = each["valueFrom"]["secretKeyRef"]
+    assert keys.keys() == {"transformer", "bootstrap"}
+    assert {str(sorted(each.items())) for each in keys.values()} == {"[('key', 'key'), ('name', 'users')]"}

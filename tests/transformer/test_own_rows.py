@@ -16,6 +16,7 @@ from models.experiments.assignment import Arm
 from models.items import ItemRow, ItemStoreError, ItemStoreOriginError, Origin, StoredCaption, UserRow
 from serving.items.lmdb_store import LmdbStore
 from serving.items.uri import open_store
+from serving.items.user_keys import IN_CLEAR, UserKeys
 from serving.transformer.arm_build import arm_build
 from serving.transformer.candidate import ArmBuildError
 from serving.transformer.features import OTHER_DATA, FeatureBuilder
@@ -55,7 +56,7 @@ class Store:
         return None
 
 
-def rows_over(store: Store, any_data: bool = False) -> OwnRows:
+def rows_over(store: Store, any_data: bool = False, user_keys: UserKeys = IN_CLEAR) -> OwnRows:
     manifest = Manifest(
         name="ranker",
         created="2026-11-22T20:00:00+00:00",
@@ -65,7 +66,7 @@ def rows_over(store: Store, any_data: bool = False) -> OwnRows:
         contract_version=1,
         files={},
     )
-    return OwnRows(store, "ranker", manifest, any_data)
+    return OwnRows(store, "ranker", manifest, any_data, user_keys)
 
 
 def test_a_store_of_another_data_set_is_refused_by_both_names() -> None:
@@ -83,6 +84,16 @@ def test_the_same_data_set_is_used_also_after_it_grew_and_is_asked_once_an_epoch
     store.becomes(Origin("s3://shop", GROWN, (MINE,)))
     assert [rows.refresh() for _ in range(5)] == [2] * 5
     assert store.asked == 2
+
+
+@pytest.mark.parametrize("any_data", [False, True])
+def test_users_whose_ids_are_hidden_in_another_way_are_refused_not_unknown(any_data: bool) -> None:
+    mine = UserKeys(b"a key of this site alone")
+    hidden = Origin("s3://shop", MINE, users=mine.fingerprint)
+    rows_over(Store(hidden), any_data, mine).require()
+    for origin, keys in ((hidden, IN_CLEAR), (Origin("s3://shop", MINE), mine), (hidden, UserKeys(b"x" * 16))):
+        with pytest.raises(ItemStoreOriginError, match="the item store has users' ids"):
+            rows_over(Store(origin), any_data, keys).require()
 
 
 def test_a_store_that_is_away_is_compared_when_it_comes() -> None:

@@ -28,11 +28,13 @@ How every role reaches the item store. Context of all: root.
 {{- define "sightline.items.env" -}}
 {{- include "sightline.items.envAs" (dict "root" . "user" "reader" "prefix" "SIGHTLINE_STORE") }}
 {{- include "sightline.items.authority" . }}
+{{- include "sightline.items.userKey" . }}
 {{- end -}}
 
 {{- define "sightline.items.writerEnv" -}}
 {{- include "sightline.items.envAs" (dict "root" . "user" "writer" "prefix" "SIGHTLINE_STORE") }}
 {{- include "sightline.items.authority" . }}
+{{- include "sightline.items.userKey" . }}
 {{- end -}}
 
 {{- define "sightline.items.authority" -}}
@@ -42,6 +44,15 @@ How every role reaches the item store. Context of all: root.
 {{- else if and (not (include "sightline.items.bundled" .)) .Values.items.redis.external.caSecret }}
 - name: SIGHTLINE_STORE_CA_FILE
   value: /etc/sightline/store-ca/ca.crt
+{{- end }}
+{{- end -}}
+
+{{/* The key under which users' ids are stored (serving/items/user_keys.py): the same for who writes and who reads. */}}
+{{- define "sightline.items.userKey" -}}
+{{- with .Values.items.userKeySecret }}
+- name: SIGHTLINE_STORE_USER_KEY
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: key}
 {{- end }}
 {{- end -}}
 
