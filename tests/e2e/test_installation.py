@@ -135,9 +135,8 @@ def no_jobs_left(cluster: Cluster) -> Iterator[None]:
     cluster.kubectl("delete", "persistentvolumeclaim", "sightline-jobs", "--ignore-not-found", "--wait")
 
 
-@pytest.mark.usefixtures("no_jobs_left")
 def test_a_training_pod_that_is_lost_goes_on_and_its_bundle_outlives_it(
-    release: Any, cluster: Cluster, pytestconfig: pytest.Config, tmp_path: Path
+    release: Any, cluster: Cluster, no_jobs_left: None, pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
     registry = pytestconfig.getoption("--image-registry")
     name = submitted(cluster, "train", registry, tmp_path, "checkpoint-seconds=1", "workers=1")
