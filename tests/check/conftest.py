@@ -48,6 +48,8 @@ def _serving(app: Any, port: int = 0, after: float = 0.0) -> Iterator[str]:
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
+    if not after:
+        listening.listen()  # who asks before the server runs waits for it
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))
 
     def run() -> None:

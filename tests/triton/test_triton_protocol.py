@@ -5,6 +5,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 import tritonclient.grpc as grpc_client
 
@@ -179,11 +180,19 @@ def test_a_broken_new_version_is_refused_and_the_old_one_keeps_serving(changing,
 
 def test_the_server_ends_within_seconds_and_leaves_no_shared_memory(bundled, tmp_path):
     place_model(tmp_path / "repository", "ranker", bundled[1], platform="python")
-    before = set(Path("/dev/shm").glob("sightline-*"))
     with running_triton(tmp_path / "repository", tmp_path / "work") as ports:
         assert is_ready(ports.http)
+        commands = [each.info["cmdline"] or [] for each in psutil.process_iter(["cmdline"])]
+        (own,) = {
+            word.rpartition("shm-region-prefix-name=")[2]
+            for command in commands
+            if f"--http-port={ports.http}" in command
+            for word in command
+            if "shm-region-prefix-name=" in word
+        }
+        assert list(Path("/dev/shm").glob(f"{own}*")), "it has some while it runs"
     assert not is_ready(ports.http)
-    assert set(Path("/dev/shm").glob("sightline-*")) <= before
+    assert list(Path("/dev/shm").glob(f"{own}*")) == [], "other servers of the machine have theirs"
 
 
 def test_nobody_answering_is_not_ready():
