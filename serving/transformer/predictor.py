@@ -51,6 +51,7 @@ def open_channel(
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(service)),
         ("grpc.enable_retries", 0),  # ours know the deadline and are counted
+        ("grpc.enable_http_proxy", 0),  # what the environment says of proxies is for the internet
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.keepalive_time_ms", 20_000),

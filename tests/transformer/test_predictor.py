@@ -100,6 +100,25 @@ async def test_tensors_are_sent_raw_and_scores_come_back(triton: Any) -> None:
     assert list(request.raw_input_contents) == [tensor.tobytes() for tensor in TENSORS.values()]
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+async def test_a_proxy_of_the_environment_is_not_asked_for_triton(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, server = Triton(), grpc.aio.server()
+    handler.replies = [scores(0.25, 0.75)]
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    async with open_channel(f"127.0.0.1:{port}", 1 << 20) as channel:
+        clock = asyncio.get_running_loop().time
+        predictor = Predictor(channel, retries=0, retry_after=2.0, clock=clock, uniform=lambda a, b: a)
+        assert (await predictor.score("ranker", TENSORS, soon(10.0))).scores.tolist() == [0.25, 0.75]
+    await server.stop(0)
+
+
 async def test_unavailable_is_asked_again_within_the_retries(triton: Any) -> None:
     handler, predictor = triton
     handler.replies = [failure(grpc.StatusCode.UNAVAILABLE)] * 2 + [scores(0.25, 0.75)]
